@@ -15,6 +15,7 @@ from keynet.address import NodeId
 from keynet.engine import Buffer, Datagrams, Engine
 from keynet.errors import KeynetError
 from keynet.identity import Identity, PeerIdentity
+from keynet.udp.budget import ReceiveBudget
 
 GROUP = "keynet.transport"
 """The entry-point group in which transports are found."""
@@ -34,36 +35,6 @@ class Capability(enum.Flag):
     """Every datagram received is authenticated, so that receipt proves that the peer lives."""
 
 
-class ReceiveBudget:
-    """The bytes that may be under way towards one endpoint's socket, shared by active streams.
-
-    Windows of all active streams together stay within what the socket's receive buffer holds:
-    beyond that the kernel drops, and drops cost far more than a smaller window.
-    """
-
-    __slots__ = ("_active", "total")
-
-    MINIMUM = 65536
-    """The smallest share, however many streams there are: less would stop a stream for good."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self._active: set[object] = set()
-
-    def join(self, stream: object) -> None:
-        """Count `stream` among the active ones; idempotent."""
-        self._active.add(stream)
-
-    def leave(self, stream: object) -> None:
-        """Stop counting `stream`; idempotent."""
-        self._active.discard(stream)
-
-    @property
-    def share(self) -> int:
-        """The window in bytes that one stream may advertise now."""
-        return max(self.MINIMUM, self.total // max(1, len(self._active)))
-
-
 class LinkInfo(Protocol):
     """All that an engine may know of the link below it: no addresses, no sockets."""
 
@@ -73,7 +44,7 @@ class LinkInfo(Protocol):
 
     @property
     def mtu_ceiling(self) -> int:
-        """The largest UDP payload worth probing for (65,507 on IPv4; 65,487 in engines' practice)."""
+        """The largest UDP payload worth probing for: what the local interface takes."""
 
     @property
     def rtt(self) -> float | None:

@@ -1,0 +1,1 @@
+"""Congestion control of uTP: one contract, and the algorithms by name."""
