@@ -1,37 +1,38 @@
 """Every exception of keynet, arranged by what the caller does next. Imports nothing.
 
-    KeynetError
-    ├── ConfigError                 fix the call, the flag or the file
-    ├── PluginError                 fix the installation
-    │   ├── PluginNotFound
-    │   ├── PluginConflict
-    │   ├── PluginLoadFailed
-    │   └── ContractBroken
-    ├── ProtocolError
-    │   ├── LocalProtocolError      a bug on this side
-    │   └── RemoteProtocolError     drop the peer
-    ├── ConnectError                retry, or choose another way
-    │   ├── PunchFailed
-    │   ├── HandshakeFailed
-    │   └── ProxyRefused            carries the proxy's status code
-    ├── IdentityError               the certificate chain proves nothing; one subclass per fault
-    │   ├── EmptyChain
-    │   ├── UnclaimedNodeId         the chain is sound but names another node
-    │   ├── BrokenLink              a certificate was not issued by the next one
-    │   ├── CertificateExpired      the leaf is past its date
-    │   ├── CertificateNotYetValid
-    │   ├── CommonNameMissing
-    │   ├── KeyMismatch             the key does not give the id in the CN
-    │   ├── NodeSignatureInvalid
-    │   ├── MalformedCertificate
-    │   └── KeyFileError            a key at rest cannot be used (mode, passphrase, format)
-    ├── ClosedError                 reopen or stop
-    │   ├── LocallyClosed
-    │   ├── ClosedByPeer            the peer reset or closed it on purpose
-    │   └── ConnectionLost          the path died; carries the reason
-    ├── DeadlineExceeded            also a TimeoutError
-    ├── RpcError                    status, message, details
-    └── LookupFailed                nobody knows that node
+KeynetError
+├── ConfigError                 fix the call, the flag or the file
+├── PluginError                 fix the installation
+│   ├── PluginNotFound
+│   ├── PluginConflict
+│   ├── PluginLoadFailed
+│   └── ContractBroken
+├── ProtocolError
+│   ├── LocalProtocolError      a bug on this side
+│   └── RemoteProtocolError     drop the peer
+├── ConnectError                retry, or choose another way
+│   ├── PunchFailed
+│   ├── HandshakeFailed
+│   └── ProxyRefused            carries the proxy's status code
+├── IdentityError               the certificate chain proves nothing; one subclass per fault
+│   ├── EmptyChain
+│   ├── ChainTooLong
+│   ├── UnclaimedNodeId         the chain is sound but names another node
+│   ├── BrokenLink              a certificate was not issued by the next one
+│   ├── CertificateExpired      the leaf is past its date
+│   ├── CertificateNotYetValid
+│   ├── CommonNameMissing
+│   ├── KeyMismatch             the key does not give the id in the CN
+│   ├── NodeSignatureInvalid
+│   ├── MalformedCertificate
+│   └── KeyFileError            a key at rest cannot be used (mode, passphrase, format)
+├── ClosedError                 reopen or stop
+│   ├── LocallyClosed
+│   ├── ClosedByPeer            the peer reset or closed it on purpose
+│   └── ConnectionLost          the path died; carries the reason
+├── DeadlineExceeded            also a TimeoutError
+├── RpcError                    status, message, details
+└── LookupFailed                nobody knows that node
 """
 
 
@@ -102,6 +103,10 @@ class IdentityError(KeynetError):
 
 class EmptyChain(IdentityError):
     """The peer showed no certificate."""
+
+
+class ChainTooLong(IdentityError):
+    """The peer showed more certificates than any honest node has."""
 
 
 class UnclaimedNodeId(IdentityError):

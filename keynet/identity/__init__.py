@@ -1,0 +1,7 @@
+"""Who a node is: keys, node ids, certificates, chains, rotation. Knows nothing of the network."""
+
+from keynet.identity.chain import MAX_CHAIN, PeerIdentity, verify_chain
+from keynet.identity.identity import Identity
+from keynet.identity.keys import node_id_of
+
+__all__ = ["MAX_CHAIN", "Identity", "PeerIdentity", "node_id_of", "verify_chain"]
