@@ -22,7 +22,7 @@ class Acked:
     rtt: float | None
     """A round-trip sample, never from a retransmitted packet; None when there is none."""
     delay: float | None
-    """The peer's one-way delay sample (arrival minus send stamp, clocks unsynchronised), or None."""
+    """The peer's one-way delay sample (arrival minus send stamp, clocks not in step), or None."""
     delivered: int
     """Bytes delivered since the connection began, this acknowledgement included."""
     prior_delivered: int
