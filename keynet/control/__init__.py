@@ -1,0 +1,6 @@
+"""The running node's control socket, which the CLI talks to."""
+
+from keynet.control.client import call
+from keynet.control.server import ControlServer, Verb
+
+__all__ = ["ControlServer", "Verb", "call"]
