@@ -113,6 +113,14 @@ def node_signature_message(
     )
 
 
+def read_certificate(der: bytes) -> x509.Certificate:
+    """A certificate from its DER bytes; MalformedCertificate when they are none."""
+    try:
+        return x509.load_der_x509_certificate(der)
+    except PARSE_ERRORS as error:
+        raise MalformedCertificate(f"not a certificate: {error}") from error
+
+
 def read_claims(certificate: x509.Certificate) -> Claims:
     """Read a certificate; MalformedCertificate, CommonNameMissing or KeyMismatch when amiss."""
     try:

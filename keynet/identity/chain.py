@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from keynet.address import NodeId
@@ -35,6 +36,8 @@ from keynet.identity.certificates import (
 
 MAX_CHAIN = 16
 """Certificates in a chain, at most: what a stranger can make us verify is bounded."""
+PROVED_MAX = 2048
+"""Verified signatures that are remembered, at about 200 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,37 @@ def verify_chain(
     return PeerIdentity(lineage[0], lineage, tuple(chain))
 
 
+class _Proved:
+    """Which certificates' signatures have been verified: a stream each is a handshake each.
+
+    Signatures stay valid for ever, so nothing is trusted here that would not be proved again;
+    dates and the expected id are never remembered. Failures are not remembered at all.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, bytes], None] = {}
+
+    def __contains__(self, key: tuple[bytes, bytes]) -> bool:
+        return key in self._known
+
+    def add(self, key: tuple[bytes, bytes]) -> None:
+        while len(self._known) >= PROVED_MAX:
+            self._known.pop(next(iter(self._known)), None)
+        self._known[key] = None
+
+
+_proved = _Proved()
+
+
 def _check_link(claims: Claims, issuer: Claims) -> None:
+    key = (claims.certificate.fingerprint(hashes.SHA256()), issuer.node_id.public_key)
+    if claims.issuer == issuer.subject and key in _proved:
+        return
+    _prove_link(claims, issuer)
+    _proved.add(key)
+
+
+def _prove_link(claims: Claims, issuer: Claims) -> None:
     try:
         issued = is_issued_by(claims, issuer)
         agreed = issued and has_node_signature(claims, issuer.node_id)

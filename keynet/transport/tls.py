@@ -1,0 +1,375 @@
+"""TLS 1.3 inside a stream: mutual, the peer's chain checked by our own verifier. Sans-IO.
+
+Built on pyOpenSSL's memory BIOs, public API only. The outgoing BIO is the FIFO of ciphertext;
+nothing is copied out of it before it is pulled. Traps that shape this module:
+
+- A Context is frozen by its first Connection, so there is one for each Identity: a rotation makes
+  a new Identity, and so a new Context with the new chain.
+- An empty `bio_write`, `send` or `recv(0)` is an error to OpenSSL, not a no-op.
+- pyOpenSSL does not tell how much the outgoing BIO holds: `pending` is counted from what each
+  record costs. Only OpenSSL's replies to KeyUpdate escape the count; see `_pull_rest`.
+- pyOpenSSL switches partial writes on, which would cost one call for each 16 KiB record.
+- OpenSSL's server sends two session tickets whatever the options say. Nothing is ever resumed:
+  the session cache is off and OP_NO_TICKET makes the tickets empty names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from weakref import WeakKeyDictionary
+
+from OpenSSL import SSL, crypto
+
+from keynet.address import NodeId
+from keynet.engine import Buffer
+from keynet.errors import (
+    BrokenLink,
+    ChainTooLong,
+    EmptyChain,
+    HandshakeFailed,
+    IdentityError,
+    KeynetError,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from keynet.identity import MAX_CHAIN, Identity, PeerIdentity, read_certificate, verify_chain
+
+ALPN = b"keynet/1"
+RECORD_BYTES = 16384
+"""The most plaintext that a record carries (RFC 8446 section 5.1)."""
+RECORD_OVERHEAD = 22
+"""Header 5, content type 1, tag 16: the same for every cipher suite offered."""
+
+_CIPHERSUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+_MODE_ENABLE_PARTIAL_WRITE = 1
+_SLACK = 256
+"""Bytes asked for beyond the count: room for nine replies to KeyUpdate."""
+_RECORDS_BETWEEN_CHECKS = 64
+_MAX_UNCOUNTED = 262144
+_MAX_COLLECT = 65536
+_CHAIN_TOO_LONG = SSL.X509VerificationCodes.ERR_CERT_CHAIN_TOO_LONG
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _Verification:
+    """What the verify callback collects for one connection, and what it concluded."""
+
+    __slots__ = ("_certificates", "_expected", "_now", "error", "peer")
+
+    def __init__(self, expected: NodeId | None, now: Callable[[], datetime]) -> None:
+        self._expected = expected
+        self._now = now
+        self._certificates: dict[int, bytes] = {}
+        self.error: IdentityError | None = None
+        self.peer: PeerIdentity | None = None
+
+    def certificate(self, certificate: crypto.X509, code: int, depth: int) -> bool:
+        """OpenSSL walks from the root (the highest depth) to the leaf (0); judge at the leaf.
+
+        What OpenSSL itself thinks of a certificate is passed over, but for the length.
+        """
+        if code == _CHAIN_TOO_LONG:
+            self.error = ChainTooLong(f"the chain has more than {MAX_CHAIN} certificates")
+            return False
+        if code:
+            return True
+        self._certificates[depth] = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+        return depth > 0 or self._judge()
+
+    def _judge(self) -> bool:
+        try:
+            chain = [read_certificate(self._certificates[i]) for i in sorted(self._certificates)]
+            self.peer = verify_chain(chain, self._expected, self._now())
+        except IdentityError as error:
+            self.error = error
+        return self.error is None
+
+
+def _verify(
+    connection: SSL.Connection, certificate: crypto.X509, code: int, depth: int, _ok: int
+) -> bool:
+    verification: _Verification = connection.get_app_data()
+    return verification.certificate(certificate, code, depth)
+
+
+def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
+    if ALPN not in offered:
+        raise HandshakeFailed(f"the peer does not offer {ALPN.decode()}")
+    return ALPN
+
+
+_contexts: WeakKeyDictionary[Identity, SSL.Context] = WeakKeyDictionary()
+
+
+def _context(identity: Identity) -> SSL.Context:
+    """The context that shows `identity`, for both roles; made once."""
+    context = _contexts.get(identity)
+    if context is None:
+        context = _contexts[identity] = _new_context(identity)
+    return context
+
+
+def _new_context(identity: Identity) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_tls13_ciphersuites(_CIPHERSUITES)
+    context.use_certificate(identity.chain[0])
+    context.use_privatekey(identity.private_key)
+    for certificate in identity.chain[1:]:
+        context.add_extra_chain_cert(certificate)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
+    context.set_verify_depth(MAX_CHAIN)
+    context.set_alpn_protos([ALPN])
+    context.set_alpn_select_callback(_select_protocol)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_options(SSL.OP_NO_TICKET)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
+    return context
+
+
+class TlsChannel:
+    """One TLS connection in memory; implements keynet.transport.channel.SecureChannel.
+
+    `expected` is the node id that the peer must prove, current or former; None takes any. The
+    dialling side has its first flight pending at once. `now` tells the time that certificates are
+    judged by.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_heard",
+        "_out",
+        "_records",
+        "_server",
+        "_uncounted",
+        "_verification",
+        "_writable",
+        "eof_received",
+        "eof_sent",
+        "error",
+        "established",
+        "peer",
+        "pending",
+    )
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        server: bool,
+        expected: NodeId | None,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.established = False
+        self.peer: PeerIdentity | None = None
+        self.error: KeynetError | None = None
+        self.eof_received = False
+        self.eof_sent = False
+        self.pending = 0
+        self._out = b""
+        """Ciphertext already taken out of the BIO; goes before what is in it."""
+        self._records = 0
+        self._server = server
+        self._uncounted = 0
+        self._writable = False
+        self._heard = False
+        """Whether an application byte has come: a refusal is no longer the handshake's."""
+        self._verification: _Verification | None = _Verification(expected, now)
+        self._connection = SSL.Connection(_context(identity), None)
+        self._connection.set_app_data(self._verification)
+        if server:
+            self._connection.set_accept_state()
+        else:
+            self._connection.set_connect_state()
+            self._handshake()
+
+    def feed(self, ciphertext: Buffer) -> None:
+        """Take ciphertext in order. After an error or the peer's end it is dropped."""
+        if not ciphertext or self.error is not None or self.eof_received:
+            return
+        self._connection.bio_write(ciphertext)
+        if not self.established:
+            self._handshake()
+
+    def read(self, max_bytes: int) -> bytes:
+        """Decrypted bytes, several records joined; b"" when there are none now."""
+        if not self.established or self.error is not None or self.eof_received:
+            return b""
+        receive = self._connection.recv
+        chunks: list[bytes] = []
+        try:
+            while max_bytes > 0:
+                chunk = receive(RECORD_BYTES if max_bytes > RECORD_BYTES else max_bytes)
+                chunks.append(chunk)
+                max_bytes -= len(chunk)
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            self.eof_received = True
+        except SSL.Error as error:
+            self._fail(self._classified(error))
+        if not chunks:
+            return b""
+        self._heard = True
+        self._records += len(chunks)
+        if self._records >= _RECORDS_BETWEEN_CHECKS:
+            self._check_uncounted()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def write(self, data: Buffer) -> None:
+        """Encrypt `data`, at most 64 KiB at a time, into the outgoing BIO.
+
+        Raises LocalProtocolError before `established` and after `write_eof`; after `error` the
+        bytes are dropped.
+        """
+        size = len(data)
+        if not self._writable:
+            self._refuse_write()
+            return
+        if not size:
+            return
+        try:
+            self._connection.send(data)
+        except SSL.Error as error:
+            self._fail(self._classified(error))
+            return
+        self.pending += size + RECORD_OVERHEAD * -(-size // RECORD_BYTES)
+
+    def _refuse_write(self) -> None:
+        if self.error is None:
+            state = "ended" if self.eof_sent else "not yet established"
+            raise LocalProtocolError(f"write on a TLS channel that is {state}")
+
+    def write_eof(self) -> None:
+        """Send close_notify (RFC 8446 section 6.1); reading goes on. Idempotent.
+
+        Raises LocalProtocolError before `established`.
+        """
+        if self.eof_sent or self.error is not None:
+            return
+        if not self.established:
+            self._refuse_write()
+        self.eof_sent = True
+        self._writable = False
+        try:
+            self._connection.shutdown()
+        except SSL.Error as error:
+            self._fail(self._classified(error))
+            return
+        self._collect()
+
+    def pull(self, max_bytes: int) -> bytes:
+        """Take ciphertext to send, in order; it may be less than asked while more is pending."""
+        if self._out:
+            data, self._out = self._out[:max_bytes], self._out[max_bytes:]
+        elif max_bytes >= self.pending:
+            return self._pull_rest(max_bytes) if self.pending else b""
+        else:
+            data = self._connection.bio_read(max_bytes) if max_bytes > 0 else b""
+        self.pending -= len(data)
+        return data
+
+    def _pull_rest(self, max_bytes: int) -> bytes:
+        """Take all that is counted, and see whether there is more.
+
+        OpenSSL answers a peer's KeyUpdate while reading, which is not in the count; without this
+        look beyond it the last bytes of a write would stay behind.
+        """
+        asked = self.pending + _SLACK
+        data = self._connection.bio_read(asked)
+        self.pending = 0
+        if len(data) > max_bytes:
+            data, self._out = data[:max_bytes], data[max_bytes:]
+            self._collect()
+        elif len(data) == asked:
+            self._collect()
+        return data
+
+    def _collect(self) -> None:
+        """Take everything out of the BIO, which makes `pending` exact."""
+        chunks = [self._out]
+        try:
+            while True:
+                chunks.append(self._connection.bio_read(_MAX_COLLECT))
+        except SSL.WantReadError:
+            pass
+        self._out = b"".join(chunks)
+        self.pending = len(self._out)
+
+    def _check_uncounted(self) -> None:
+        """Now and then: a peer must not grow the BIO by asking for KeyUpdates and not reading."""
+        self._records = 0
+        counted = self.pending
+        self._collect()
+        found = self.pending - counted
+        self._uncounted = self._uncounted + found if counted else found
+        if self._uncounted > _MAX_UNCOUNTED:
+            self._fail(RemoteProtocolError("the peer asks for new keys and takes no answer"))
+
+    def _handshake(self) -> None:
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            self._collect()
+        except SSL.Error as error:
+            self._fail(self._classified(error))
+        except HandshakeFailed as error:
+            self._fail(error)
+        else:
+            self._finish()
+            self._collect()
+
+    def _finish(self) -> None:
+        verification, self._verification = self._verification, None
+        self._connection.set_app_data(None)
+        if self._connection.get_alpn_proto_negotiated() != ALPN:
+            self._fail(HandshakeFailed(f"the peer does not speak {ALPN.decode()}"))
+        elif verification is None or verification.peer is None:
+            self._fail(EmptyChain("the peer showed no certificate"))
+        elif self._shown() != len(verification.peer.chain):
+            self._fail(BrokenLink("the peer showed certificates that are not of its chain"))
+        else:
+            self.peer = verification.peer
+            self.established = self._writable = True
+
+    def _shown(self) -> int:
+        """How many certificates the peer sent: OpenSSL leaves out those that do not link up."""
+        chain = self._connection.get_peer_cert_chain() or []
+        return len(chain) + self._server  # a server is not given the leaf here
+
+    def _fail(self, error: KeynetError) -> None:
+        """Break the channel; what OpenSSL wrote, an alert, can still be pulled."""
+        self.error = error
+        self._writable = False
+        self._collect()
+
+    def _classified(self, error: SSL.Error) -> KeynetError:
+        """The KeynetError for what OpenSSL reports, chained to it."""
+        found = self._found(error)
+        found.__cause__ = error
+        return found
+
+    def _found(self, error: SSL.Error) -> KeynetError:
+        if self._verification is not None and self._verification.error is not None:
+            return self._verification.error
+        reason = _reason(error)
+        if "did not return a certificate" in reason:
+            return EmptyChain("the peer showed no certificate")
+        if "alert" in reason and not self._heard:
+            return HandshakeFailed(f"the peer refused the handshake: {reason}")
+        if not self.established:
+            return HandshakeFailed(f"the TLS handshake failed: {reason}")
+        return RemoteProtocolError(f"TLS: {reason}")
+
+
+def _reason(error: SSL.Error) -> str:
+    """The last reason in OpenSSL's queue of (library, function, reason)."""
+    queue = error.args[0] if error.args else None
+    if isinstance(queue, list) and queue:
+        return str(queue[-1][-1])
+    return str(error) or type(error).__name__
