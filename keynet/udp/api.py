@@ -42,8 +42,7 @@ class Sent(enum.Enum):
     OK = "ok"
     """The kernel took the whole batch."""
     BLOCKED = "blocked"
-    """The socket is full; `writable()` follows. The batch was not taken: offer it again. (When it
-    had to be split, its first part may have gone out: a repeat is a duplicate to the peer.)"""
+    """The socket is full; `writable()` follows. Nothing of the batch was taken: offer it again."""
     TOO_BIG = "too big"
     """A datagram is larger than the path is known to take (EMSGSIZE); dropped."""
     FAILED = "failed"
@@ -69,17 +68,16 @@ class Endpoint(Protocol):
         """Start handing datagrams to `receiver` (and no longer to an earlier one)."""
 
     def send(self, datagrams: Datagrams, path: Path) -> Sent:
-        """Send a batch to `path.remote`, from `path.local` when that is given. Never raises OSError.
+        """Send a batch to `path.remote`, from `path.local` if that is given; never raises OSError.
 
         The buffer may be reused as soon as this returns.
         """
 
     def mtu_ceiling(self, path: Path) -> int:
-        """The largest UDP payload in bytes that the local interface towards `path` takes; cached."""
+        """The largest UDP payload in bytes that the interface towards `path` takes; cached."""
 
     def close(self) -> None:
-        """Close the sockets; idempotent, also from inside a receiver's call. Nothing is called
-        afterwards."""
+        """Close the sockets; idempotent, also from inside a receiver's call, which is the last."""
 
     def stats(self) -> dict[str, float | int | str]:
         """Counters and gauges for people: datagrams, bytes, drops by reason, buffer sizes."""

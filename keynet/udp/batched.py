@@ -1,0 +1,198 @@
+"""The receiving half of one socket on loops with `add_reader`: whole batches per receive.
+
+Where the kernel merges (UDP_GRO), one receive brings a run of equal datagrams. Where it does not,
+equal datagrams from one source are read back to back into one buffer, which gives the same batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+
+from keynet.engine import Datagrams
+from keynet.udp import pktinfo
+from keynet.udp.api import Receiver
+from keynet.udp.options import UDP_GRO
+from keynet.udp.receiving import Received
+from keynet.udp.route import PathCache
+from keynet.udp.thin import ThinTraffic
+from keynet.udp.zones import SockAddr
+
+_LARGEST_RECEIVE = 65536
+_FULL = 61440
+"""A run is handed over once it has this many bytes: one segmented send's worth."""
+_BUFFER = _FULL + _LARGEST_RECEIVE
+_CONTROL = 128
+"""Bytes for control messages: the segment size and the local address."""
+
+_MAX_RECEIVES = 256
+_MAX_BATCHES = 32
+_MAX_OCTETS = 1024 * 1024
+"""The most work of one wake-up; then the loop's other callbacks have their turn."""
+
+_TRUNCATED = getattr(socket, "MSG_TRUNC", 0) | getattr(socket, "MSG_CTRUNC", 0)
+
+Chunk = tuple[int, int, SockAddr, bytes | None]
+"""One receive: bytes, bytes of each datagram, the source, the local side's control message."""
+
+_NOTHING: Chunk = (0, 0, (), None)
+"""A receive without usable bytes: an empty datagram, or an error that passes."""
+
+
+class BatchedReader:
+    """Drains one socket at each wake-up of the loop."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_writable: Callable[[], bool],
+        on_broken: Callable[[OSError], None],
+        *,
+        control: bool,
+    ) -> None:
+        """`on_writable` says whether waiting for room is over; `control`, whether receives carry
+        control messages (merged runs, local addresses)."""
+        self.received = Received()
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._on_writable = on_writable
+        self._on_broken = on_broken
+        self._receiver: Receiver | None = None
+        self._view = memoryview(bytearray(_BUFFER))
+        self._paths = PathCache()
+        self._thin = ThinTraffic()
+        self._pause: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._receive = self._receive_merged if control else self._receive_plain
+
+    def start(self, receiver: Receiver) -> None:
+        """Hand datagrams to `receiver` from now on."""
+        if self._receiver is None and not self._closed:
+            self._loop.add_reader(self._sock, self._readable)
+        self._receiver = receiver
+
+    def await_writable(self) -> None:
+        """Call `on_writable` as often as the socket has room, until it returns True."""
+        if not self._closed:
+            self._loop.add_writer(self._sock, self._writable)
+
+    def close(self) -> None:
+        """Stop, and close the socket; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+
+    def _writable(self) -> None:
+        if self._on_writable() and not self._closed:
+            self._loop.remove_writer(self._sock)
+
+    def _readable(self) -> None:
+        self.received.wakeups += 1
+        octets, stride = self._drain()
+        if self._closed:
+            return
+        now = self._loop.time()
+        if self._receiver is not None:
+            self._receiver.drained(now)
+        pause = self._thin.after(now, octets, stride)
+        if pause and not self._closed:
+            self._loop.remove_reader(self._sock)
+            self._pause = self._loop.call_later(pause, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._sock, self._readable)
+        self._readable()
+
+    def _drain(self) -> tuple[int, int]:
+        """Hand over what the socket holds, within bounds; the bytes, and the last datagrams' size.
+
+        A run is the bytes from `start` to `end`: datagrams of `stride` bytes from one source, of
+        which only the last may be shorter.
+        """
+        octets = start = end = stride = batches = receives = 0
+        source: SockAddr = ()
+        local: bytes | None = None
+        while octets < _MAX_OCTETS and batches < _MAX_BATCHES and receives < _MAX_RECEIVES:
+            chunk = self._receive(end)
+            if chunk is None:
+                break
+            size, segment, sender, to = chunk
+            receives += 1
+            octets += size
+            if start < end and size:
+                fits = segment == stride or size == segment < stride
+                if not fits or sender != source or to != local:
+                    self._hand_over(start, end, stride, source, local)
+                    batches += 1
+                    start = end
+            if start == end:
+                stride, source, local = segment, sender, to
+            end += size
+            if size and (size % stride or end >= _FULL):
+                self._hand_over(start, end, stride, source, local)
+                batches += 1
+                start = end = 0
+        if start < end:
+            self._hand_over(start, end, stride, source, local)
+        self.received.receives += receives
+        return octets, stride
+
+    def _hand_over(
+        self, start: int, end: int, stride: int, source: SockAddr, local: bytes | None
+    ) -> None:
+        receiver = self._receiver
+        if receiver is None or self._closed:
+            return
+        received = self.received
+        received.batches += 1
+        received.octets += end - start
+        run = Datagrams(self._view[start:end], stride)
+        receiver.datagrams_received(run, self._paths[source, local], self._loop.time())
+
+    def _receive_merged(self, end: int) -> Chunk | None:
+        """Receive behind `end`, with control messages; None when the socket is empty."""
+        try:
+            size, control, flags, source = self._sock.recvmsg_into((self._view[end:],), _CONTROL)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            return self._fault(error)
+        if not size or flags & _TRUNCATED:
+            self.received.unusable += 1
+            return _NOTHING
+        segment, local = size, None
+        for level, kind, data in control:
+            if kind == UDP_GRO and level == socket.IPPROTO_UDP:
+                segment = int.from_bytes(data, sys.byteorder)
+            elif pktinfo.is_pktinfo(level, kind):
+                local = data
+        return size, segment or size, source, local
+
+    def _receive_plain(self, end: int) -> Chunk | None:
+        """Receive one datagram behind `end`; None when the socket is empty."""
+        try:
+            size, source = self._sock.recvfrom_into(self._view[end:])
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            return self._fault(error)
+        if not size:
+            self.received.unusable += 1
+            return _NOTHING
+        return size, size, source, None
+
+    def _fault(self, error: OSError) -> Chunk | None:
+        if self._closed:
+            return None
+        if self.received.is_broken(error):
+            self._on_broken(error)
+            return None
+        return _NOTHING

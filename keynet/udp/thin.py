@@ -1,0 +1,91 @@
+"""When to let a thin stream of datagrams gather for a moment instead of waking for each. Pure."""
+
+from __future__ import annotations
+
+
+class ThinTraffic:
+    """Decides after each wake-up whether the reader should pause.
+
+    A wake-up costs the same for one datagram as for forty, so a steady but thin stream costs
+    several times more processor time per byte than bulk. Pausing lets it gather. A pause is kept
+    up only while the traffic does not slow down for it: a request that waits for its answer does,
+    and is then left alone for a while. Small datagrams never cause a pause.
+    """
+
+    PAUSE = 0.001
+    """Seconds."""
+    SMALL = 1000
+    """Datagrams below this many bytes are taken for interactive."""
+    THIN = 8192
+    """A wake-up that brings more bytes is no thin traffic."""
+    FULL = 131072
+    """A pause that gathers more bytes is no thin traffic either: the loop is busy enough."""
+    GAP = 0.0005
+    """Steady traffic wakes the loop again within this many seconds."""
+    RUN = 16
+    """Thin wake-ups in a row before the first pause."""
+    KEPT = 0.6
+    """The share of the rate before that must still arrive during a pause."""
+    RENEW = 64
+    """Pauses before the rate is measured afresh."""
+    FIRST_PATIENCE = 0.05
+    LAST_PATIENCE = 2.0
+    """Seconds without a pause after one that slowed the traffic; doubles each time."""
+
+    def __init__(self) -> None:
+        self._run = 0
+        self._bytes = 0
+        self._run_began_at = 0.0
+        self._last_at = 0.0
+        self._rate = 0.0
+        self._pauses = 0
+        self._paused_at = 0.0
+        self._retry_at = 0.0
+        self._patience = self.FIRST_PATIENCE
+
+    def after(self, now: float, size: int, stride: int) -> float:
+        """How long to pause, in seconds (0.0: not at all), after a wake-up at `now`.
+
+        `size` is what the wake-up brought in bytes, `stride` the size of its last datagrams.
+        """
+        if self._pauses:
+            return self._after_pause(now, size, stride)
+        steady = now - self._last_at <= self.GAP and stride >= self.SMALL and size <= self.THIN
+        self._last_at = now
+        if not steady:
+            self._run = 0
+            self._bytes = 0
+            self._run_began_at = now
+            return 0.0
+        self._run += 1
+        self._bytes += size
+        if self._run < self.RUN or now < self._retry_at:
+            return 0.0
+        return self._first_pause(now)
+
+    def _first_pause(self, now: float) -> float:
+        self._rate = self._bytes / max(now - self._run_began_at, 1e-6)
+        self._run = 0
+        if self._rate * self.PAUSE < 3 * self.SMALL:
+            return 0.0  # too little would gather
+        self._pauses = 1
+        self._paused_at = now
+        return self.PAUSE
+
+    def _after_pause(self, now: float, size: int, stride: int) -> float:
+        expected = self._rate * (now - self._paused_at) * self.KEPT
+        worthwhile = stride >= self.SMALL and size >= expected
+        if worthwhile:
+            self._patience = self.FIRST_PATIENCE
+        else:
+            self._retry_at = now + self._patience
+            self._patience = min(2 * self._patience, self.LAST_PATIENCE)
+        if not worthwhile or size > self.FULL or self._pauses >= self.RENEW:
+            self._pauses = 0
+            self._last_at = now
+            self._run = self._bytes = 0
+            self._run_began_at = now
+            return 0.0
+        self._pauses += 1
+        self._paused_at = now
+        return self.PAUSE
