@@ -1,0 +1,257 @@
+"""The forward proxy: programs of this machine CONNECT through it to services of peers.
+
+What a head may say is in `head.py` and `target.py`, which error gives which status in
+`status.py`; how a peer is found and reached is the injected dialer's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from keynet.address import SocketAddress
+from keynet.config.values import LocalAddress, UnixPath
+from keynet.errors import ConfigError, KeynetError, LookupFailed, UnclaimedNodeId
+from keynet.rpc.proxy.api import ByteStream, Dialer, Resolver, Target
+from keynet.rpc.proxy.audit import Audit, socket_address
+from keynet.rpc.proxy.credentials import Credentials
+from keynet.rpc.proxy.dials import Dials
+from keynet.rpc.proxy.head import (
+    ESTABLISHED,
+    AnswerReader,
+    BadHead,
+    ConnectHead,
+    RequestReader,
+    refusal,
+)
+from keynet.rpc.proxy.listener import Listener, listen
+from keynet.rpc.proxy.pipe import Traffic, pipe
+from keynet.rpc.proxy.status import check_answer, reason_of, status_of
+from keynet.rpc.proxy.target import locate, parse_target, wire_authority
+from keynet.rpc.proxy.tcp import TcpEnd, receive_buffer
+
+logger = logging.getLogger(__name__)
+
+_READ = 16384
+
+
+async def resolve_by_system(host: str, port: int) -> Sequence[SocketAddress]:
+    """The system's own resolver (getaddrinfo). Raises LookupFailed."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as error:  # a label that is too long is a UnicodeError
+        raise LookupFailed(f"no address is known for {host}: {error}") from error
+    return [address for *_, name in found if (address := socket_address(name)) is not None]
+
+
+class ForwardProxy:
+    """Takes CONNECTs on any number of listening sockets. Close it with `aclose`."""
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        *,
+        token: str | None,
+        deadline: float = 15.0,
+        head_timeout: float = 10.0,
+        hold: float = 0.05,
+        linger: float = 2.0,
+        max_clients: int = 1024,
+        resolve: Resolver = resolve_by_system,
+    ) -> None:
+        """`token` None asks for no credentials, which is for Unix sockets alone.
+
+        In seconds: `deadline` for a whole CONNECT from its head to its answer, `head_timeout` for
+        the head, `hold` for which the peer's first bytes wait for the client's, `linger` for the
+        client to read an error and leave.
+        """
+        self._dials = Dials(dialer)
+        self._credentials = Credentials(token)
+        self._resolve = resolve
+        self._deadline = deadline
+        self._head_timeout = head_timeout
+        self._hold = hold
+        self._linger = linger
+        self._max_clients = max_clients
+        self._buffer = receive_buffer()
+        self._listeners: list[Listener] = []
+        self._clients: dict[TcpEnd, asyncio.Task[None]] = {}
+        self._without_head: dict[TcpEnd, None] = {}
+        self.audit = Audit()
+        """Who is connected to whom."""
+
+    @property
+    def addresses(self) -> tuple[LocalAddress, ...]:
+        """Where it listens."""
+        return tuple(listener.address for listener in self._listeners)
+
+    async def listen(self, address: LocalAddress) -> LocalAddress:
+        """Take CONNECTs on `address`, too; returns it with its real port. Raises ConfigError."""
+        if not self._credentials.needed and not isinstance(address, UnixPath):
+            raise ConfigError(f"a proxy on {address} needs a token: any user could connect to it")
+        listener = await listen(address, lambda: TcpEnd(self._buffer, self._on_client))
+        self._listeners.append(listener)
+        return listener.address
+
+    async def listen_for(self, address: LocalAddress, target: Target) -> LocalAddress:
+        """Carry every connection to `address` to `target`, for programs that know no proxies.
+
+        There are no credentials to show: whoever can connect can use it.
+        """
+        listener = await listen(
+            address,
+            lambda: TcpEnd(self._buffer, lambda end: self._admit(end, self._lead(end, target))),
+        )
+        self._listeners.append(listener)
+        return listener.address
+
+    async def aclose(self) -> None:
+        """Stop listening, and break off what runs. Idempotent."""
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            await listener.aclose()
+        tasks = list(self._clients.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for listener in listeners:
+            await listener.wait_closed()
+
+    # One client.
+
+    def _on_client(self, end: TcpEnd) -> None:
+        self._without_head[end] = None
+        self._admit(end, self._serve(end))
+
+    def _admit(self, end: TcpEnd, work: Coroutine[Any, Any, None]) -> None:
+        if len(self._clients) >= self._max_clients and not self._make_room():
+            self._without_head.pop(end, None)
+            work.close()
+            end.write(refusal(503, f"the proxy serves its {self._max_clients} clients already"))
+            end.close()
+            return
+        task = asyncio.ensure_future(work)
+        self._clients[end] = task
+        task.add_done_callback(lambda task: self._left(end, task))
+
+    def _make_room(self) -> bool:
+        """Drop the client that has been sending its head for longest, if there is one."""
+        oldest = next((end for end in self._without_head if end in self._clients), None)
+        if oldest is None:
+            return False
+        del self._without_head[oldest]
+        self._clients.pop(oldest).cancel()
+        return True
+
+    def _left(self, end: TcpEnd, task: asyncio.Task[None]) -> None:
+        self._clients.pop(end, None)
+        self._without_head.pop(end, None)
+        if task.cancelled():
+            end.abort()
+        elif task.exception() is not None:
+            end.abort()
+            logger.error("a proxy client failed", exc_info=task.exception())
+
+    async def _serve(self, end: TcpEnd) -> None:
+        traffic = Traffic()
+        try:
+            head = await self._read_head(end)
+            end.when_gone(_this_task().cancel)
+            async with asyncio.timeout(self._deadline):
+                target = await self._target(head)
+                stream, from_peer = await self._open(target)
+        except (KeynetError, OSError) as error:
+            await self._refuse(end, error)
+            return
+        end.when_gone(None)
+        end.write(ESTABLISHED)
+        await self._carry(end, stream, target, traffic, head.early, from_peer)
+
+    async def _lead(self, end: TcpEnd, target: Target) -> None:
+        end.when_gone(_this_task().cancel)
+        try:
+            async with asyncio.timeout(self._deadline):
+                stream, from_peer = await self._open(target)
+        except (KeynetError, OSError) as error:
+            logger.info("no connection to %s: %s", target.node_id.short, reason_of(error))
+            end.abort()
+            return
+        end.when_gone(None)
+        await self._carry(end, stream, target, Traffic(), b"", from_peer)
+
+    async def _read_head(self, end: TcpEnd) -> ConnectHead:
+        reader = RequestReader()
+        try:
+            async with asyncio.timeout(self._head_timeout):
+                while data := await end.receive():
+                    head = reader.feed(data)
+                    if head is not None:
+                        return head
+        except TimeoutError as error:
+            limit = f"{self._head_timeout:g} s"
+            raise BadHead(400, f"no complete CONNECT came within {limit}") from error
+        finally:
+            self._without_head.pop(end, None)
+        raise BadHead(400, "the connection ended before a complete CONNECT")
+
+    async def _target(self, head: ConnectHead) -> Target:
+        self._credentials.check(head.credentials)
+        return await locate(parse_target(head.target), self._resolve)
+
+    async def _open(self, target: Target) -> tuple[ByteStream, bytes]:
+        """A stream to the target's service, and the service's first bytes, if it has spoken."""
+        connection = await self._dials.connect(target)
+        if not connection.peer.matches(target.node_id):
+            raise UnclaimedNodeId(f"reached {connection.peer.node_id}, not {target.node_id}")
+        stream = await connection.open_stream()
+        try:
+            return stream, await _ask(stream, wire_authority(target))
+        except BaseException:
+            stream.reset()
+            raise
+
+    async def _carry(
+        self,
+        end: TcpEnd,
+        stream: ByteStream,
+        target: Target,
+        traffic: Traffic,
+        to_peer: bytes,
+        from_peer: bytes,
+    ) -> None:
+        client = socket_address(end.transport.get_extra_info("peername"))
+        with self.audit.running(stream, target.node_id, target.port, client, traffic):
+            error = await pipe(
+                end, stream, traffic, to_peer=to_peer, from_peer=from_peer, hold=self._hold
+            )
+        if error is not None:
+            logger.info("connection to %s broke off: %s", target.node_id.short, error)
+
+    async def _refuse(self, end: TcpEnd, error: BaseException) -> None:
+        status, reason = status_of(error), reason_of(error)
+        logger.info("CONNECT refused: %d %s", status, reason)
+        end.when_gone(None)
+        end.write(refusal(status, reason))
+        await end.finish(self._linger)
+
+
+async def _ask(stream: ByteStream, authority: str) -> bytes:
+    """CONNECT to the peer's service; what came behind the answer. Raises ProxyRefused, BadHead."""
+    reader = AnswerReader(authority)
+    stream.write(reader.request)
+    while data := await stream.read(_READ):
+        answer = reader.feed(data)
+        if answer is not None:
+            check_answer(answer)
+            return answer.early
+    raise BadHead(502, "the peer's proxy broke off before it answered")
+
+
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -1,0 +1,212 @@
+"""The reverse proxy: leads peers' streams to exposed local servers, if they are let in.
+
+Which services there are and who may reach them is in `services.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from keynet.address import NodeId
+from keynet.config.values import LocalAddress, UnixPath
+from keynet.errors import ConfigError, KeynetError, ProxyRefused
+from keynet.rpc.proxy.api import ByteStream
+from keynet.rpc.proxy.audit import Audit, socket_address
+from keynet.rpc.proxy.head import ESTABLISHED, BadHead, ConnectHead, RequestReader, brief_refusal
+from keynet.rpc.proxy.pipe import Traffic, pipe
+from keynet.rpc.proxy.services import Access, Services
+from keynet.rpc.proxy.status import reason_of
+from keynet.rpc.proxy.target import Builtin, ClientTarget, parse_authority
+from keynet.rpc.proxy.tcp import TcpEnd, receive_buffer
+
+logger = logging.getLogger(__name__)
+
+BuiltinHandler = Callable[[ByteStream, bytes], Awaitable[None]]
+"""Serves a built-in protocol: the stream, whose 200 has been sent, and the bytes already read."""
+
+_READ = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A service that the peer was found to be let in to."""
+
+    port: int
+    target: LocalAddress
+    matched: NodeId
+
+
+class ReverseProxy:
+    """Serves the streams that peers open."""
+
+    def __init__(
+        self,
+        local_ids: Collection[NodeId],
+        services: Services,
+        access: Access,
+        *,
+        builtins: Mapping[str, BuiltinHandler] | None = None,
+        head_timeout: float = 10.0,
+        dial_timeout: float = 5.0,
+        max_streams: int = 2048,
+        max_streams_per_peer: int = 1024,
+    ) -> None:
+        """`local_ids` are this node's own ids, current and earlier; timeouts are in seconds."""
+        self.local_ids = local_ids
+        """Assign anew after a key rotation."""
+        self.services = services
+        self.access = access
+        self.audit = Audit()
+        """Who is connected to what."""
+        self._builtins = builtins or {}
+        self._head_timeout = head_timeout
+        self._dial_timeout = dial_timeout
+        self._max_streams = max_streams
+        self._max_streams_per_peer = max_streams_per_peer
+        self._buffer = receive_buffer()
+        self._running: dict[NodeId, set[asyncio.Task[object]]] = {}
+        self._admitted: dict[ByteStream, _Admitted] = {}
+
+    async def serve(self, stream: ByteStream) -> None:
+        """Serve one accepted stream until it has ended. Raises nothing.
+
+        Cancelling breaks the stream off.
+        """
+        peer = stream.connection.peer.node_id
+        tasks = self._running.setdefault(peer, set())
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await self._serve(stream)
+        except KeynetError as error:
+            logger.info("a stream of %s broke off: %s", peer.short, reason_of(error))
+            stream.reset()
+        except BaseException:
+            stream.reset()
+            raise
+        finally:
+            tasks.discard(task)
+            if not tasks:
+                self._running.pop(peer, None)
+
+    def enforce(self) -> None:
+        """Break off the running connections that the tables, changed since, no longer permit."""
+        for stream, admitted in list(self._admitted.items()):
+            lineage = stream.connection.peer.lineage
+            permitted = self.access.match(lineage, admitted.port)
+            if permitted is None or self.services.find(admitted.port) is None:
+                stream.reset()
+
+    async def aclose(self) -> None:
+        """Break off every stream that is being served. Idempotent."""
+        tasks = [task for tasks in self._running.values() for task in tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, stream: ByteStream) -> None:
+        try:
+            self._check_room(stream.connection.peer.node_id)
+            head = await self._read_head(stream)
+            wanted = _parse(head.target)
+            if isinstance(wanted, Builtin):
+                handler = self._builtin(wanted)
+                stream.write(ESTABLISHED)
+                await handler(stream, head.early)
+                return
+            admitted = self._admit(wanted, stream)
+            end = await self._dial(admitted)
+        except (BadHead, ProxyRefused) as error:
+            await self._refuse(stream, error)
+            return
+        await self._carry(end, stream, admitted, head.early)
+
+    def _check_room(self, peer: NodeId) -> None:
+        if len(self._running[peer]) > self._max_streams_per_peer:
+            raise ProxyRefused(503, "this node serves as many streams of yours as it may")
+        if sum(len(tasks) for tasks in self._running.values()) > self._max_streams:
+            raise ProxyRefused(503, "this node serves as many streams as it may")
+
+    async def _read_head(self, stream: ByteStream) -> ConnectHead:
+        reader = RequestReader()
+        try:
+            async with asyncio.timeout(self._head_timeout):
+                while data := await stream.read(_READ):
+                    head = reader.feed(data)
+                    if head is not None:
+                        return head
+        except TimeoutError as error:
+            raise BadHead(400, "no complete CONNECT came in time") from error
+        raise BadHead(400, "the stream ended before a complete CONNECT")
+
+    def _builtin(self, wanted: Builtin) -> BuiltinHandler:
+        handler = self._builtins.get(wanted.name)
+        if handler is None:
+            raise ProxyRefused(404, f"this node does not speak {wanted.name}")
+        return handler
+
+    def _admit(self, wanted: ClientTarget, stream: ByteStream) -> _Admitted:
+        """Whether and where the peer is let in. Who may reach nothing learns of no service."""
+        if wanted.node_id not in self.local_ids:
+            raise ProxyRefused(404, f"this is not node {wanted.node_id}")
+        lineage = stream.connection.peer.lineage
+        port = self.services.only if wanted.port is None else wanted.port
+        if not (self.access.knows(lineage) if port is None else self.access.match(lineage, port)):
+            raise ProxyRefused(403, "this node does not let you in to that service")
+        if port is None:
+            raise ProxyRefused(404, f"this node exposes {len(self.services)} services: name one")
+        target, matched = self.services.find(port), self.access.match(lineage, port)
+        if target is None or matched is None:
+            raise ProxyRefused(404, f"this node exposes no service {port}")
+        return _Admitted(port, target, matched)
+
+    async def _dial(self, admitted: _Admitted) -> TcpEnd:
+        loop = asyncio.get_running_loop()
+        target = admitted.target
+        end = TcpEnd(self._buffer)
+        try:
+            async with asyncio.timeout(self._dial_timeout):
+                if isinstance(target, UnixPath):
+                    await loop.create_unix_connection(lambda: end, target.path)
+                else:
+                    await loop.create_connection(lambda: end, target.host, target.port)
+        except TimeoutError as error:
+            raise ProxyRefused(504, f"the server of service {admitted.port} is silent") from error
+        except (OSError, UnicodeError) as error:
+            logger.warning("service %d: cannot connect to %s: %s", admitted.port, target, error)
+            raise ProxyRefused(502, f"the server of service {admitted.port} refused") from error
+        return end
+
+    async def _carry(
+        self, end: TcpEnd, stream: ByteStream, admitted: _Admitted, early: bytes
+    ) -> None:
+        traffic = Traffic()
+        client = socket_address(end.transport.get_extra_info("sockname"))
+        self._admitted[stream] = admitted
+        try:
+            with self.audit.running(stream, admitted.matched, admitted.port, client, traffic):
+                stream.write(ESTABLISHED)
+                error = await pipe(end, stream, traffic, from_peer=early)
+        except BaseException:
+            end.abort()
+            raise
+        finally:
+            del self._admitted[stream]
+        if error is not None:
+            logger.info("service %d: a connection broke off: %s", admitted.port, error)
+
+    async def _refuse(self, stream: ByteStream, error: BadHead | ProxyRefused) -> None:
+        logger.info("refused a stream of %s: %s", stream.connection.peer.node_id.short, error)
+        stream.write(brief_refusal(error.status, str(error)))
+        await stream.aclose()
+
+
+def _parse(target: str) -> ClientTarget | Builtin:
+    try:
+        return parse_authority(target)
+    except ConfigError as error:
+        raise BadHead(400, str(error)) from error

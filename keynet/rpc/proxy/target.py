@@ -1,0 +1,125 @@
+"""What stands after CONNECT: the forms of a target, read and checked. Pure but for `locate`.
+
+The forms, on the wire (docs/protocol.md says the same):
+
+- `<nodeid>.keynet:PORT`: service PORT of that node; port 0 is its only exposed service.
+- `HOST:PORT/?nodeId=<nodeid>[&service=PORT]`: HOST:PORT is the node's UDP address, and the service
+  is its only exposed one unless it is named. HOST is an IPv4 address, an IPv6 address with or
+  without brackets, or a name, which this side's resolver looks up at every CONNECT.
+- `<name>.keynet:0`: a protocol built into every node, such as `jsonrpc`; only between nodes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from keynet.address import NODE_DOMAIN, Authority, NodeId, SocketAddress
+from keynet.errors import ConfigError, LookupFailed
+from keynet.rpc.proxy.api import ONLY_SERVICE, Resolver, Target
+
+BUILTINS = frozenset({"jsonrpc"})
+"""The names reserved for protocols that are built into every node."""
+
+MAX_TARGET = 1024
+"""Characters; the longest real one has about 380."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTarget:
+    """A client's target before its host, if any, has been looked up."""
+
+    node_id: NodeId
+    port: int | None
+    host: Authority | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Builtin:
+    """A built-in protocol's reserved name."""
+
+    name: str
+
+
+def parse_target(text: str) -> ClientTarget:
+    """Read what a client of the forward proxy may ask for. Raises ConfigError, saying why not."""
+    if len(text) > MAX_TARGET:
+        raise ConfigError(f"a target has at most {MAX_TARGET} characters")
+    if not text.isascii() or not text.isprintable():
+        raise ConfigError("a target is made of printable ASCII characters")
+    where, slash, query = text.partition("/")
+    if slash:
+        return _with_address(Authority.parse(where), query)
+    named = parse_authority(where)
+    if isinstance(named, Builtin):
+        raise ConfigError(f"{where} is reserved for nodes; name one: <nodeid>.{NODE_DOMAIN}:PORT")
+    return named
+
+
+def parse_authority(text: str) -> ClientTarget | Builtin:
+    """Read what may stand in the head between two nodes. Raises ConfigError."""
+    authority = Authority.parse(text)
+    label, _, domain = authority.host.rpartition(".")
+    if domain.lower() == NODE_DOMAIN and label.lower() in BUILTINS:
+        if authority.port != ONLY_SERVICE:
+            raise ConfigError(f"the built-in protocol {label} has port {ONLY_SERVICE}")
+        return Builtin(label.lower())
+    node_id = authority.node_id
+    if node_id is None:
+        raise ConfigError(
+            f"expected <nodeid>.{NODE_DOMAIN}:PORT or HOST:PORT/?nodeId=<nodeid>, not {text!r}"
+        )
+    return ClientTarget(node_id, _port(authority.port))
+
+
+def wire_authority(target: Target) -> str:
+    """What this side asks the peer for."""
+    port = ONLY_SERVICE if target.port is None else target.port
+    return str(Authority.of_node(target.node_id, port))
+
+
+async def locate(wanted: ClientTarget, resolve: Resolver) -> Target:
+    """Look up the host, if there is one. Raises ConfigError (unusable address) or LookupFailed."""
+    if wanted.host is None:
+        return Target(wanted.node_id, None, wanted.port)
+    host, port = wanted.host.host, wanted.host.port
+    try:
+        found: Sequence[SocketAddress] = [SocketAddress(str(ipaddress.ip_address(host)), port)]
+    except ValueError:
+        found = await resolve(host, port)
+        if not found:
+            raise LookupFailed(f"no address is known for {host}") from None
+    check_peer_address(found[0])
+    return Target(wanted.node_id, found[0], wanted.port)
+
+
+def check_peer_address(address: SocketAddress) -> None:
+    """Raise ConfigError for an address that cannot be one peer's: datagrams there reach many."""
+    ip = ipaddress.ip_address(address.host)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"):
+        raise ConfigError(f"{address.host} is a multicast or broadcast address, not a node's")
+    if ip.is_unspecified or address.port == 0:
+        raise ConfigError(f"{address} is not an address that can be reached")
+
+
+def _with_address(host: Authority, query: str) -> ClientTarget:
+    if not query.startswith("?"):
+        raise ConfigError("expected HOST:PORT/?nodeId=<nodeid>")
+    try:
+        fields = parse_qsl(query[1:], strict_parsing=True, max_num_fields=2, errors="strict")
+    except ValueError as error:
+        raise ConfigError(f"not a query of nodeId and service: {error}") from error
+    values = dict(fields)
+    if len(values) != len(fields) or not {"nodeId"} <= values.keys() <= {"nodeId", "service"}:
+        raise ConfigError("expected HOST:PORT/?nodeId=<nodeid>, then &service=PORT if need be")
+    node_id = NodeId.parse(values["nodeId"])
+    if "service" not in values:
+        return ClientTarget(node_id, None, host)
+    return ClientTarget(node_id, _port(Authority.parse(f"x:{values['service']}").port), host)
+
+
+def _port(port: int) -> int | None:
+    return None if port == ONLY_SERVICE else port
