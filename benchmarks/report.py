@@ -1,0 +1,143 @@
+"""Shows results: ratios to the peers of the same run first, then the goals, then every median."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.runner import Results
+from benchmarks.targets import FIGURES, RATIOS, Target
+from benchmarks.workloads import Values
+
+COMPARED = ("keynet", "aioquic", "grpcio", "cryptography", "pyopenssl")
+
+
+def machine() -> dict[str, str]:
+    """Where and with what the run was made."""
+    said = {
+        "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cores": str(len(os.sched_getaffinity(0))),
+        "python": platform.python_version(),
+    }
+    for name in COMPARED:
+        try:
+            said[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            said[name] = "not installed"
+    return said
+
+
+def show(results: Results, console: Console) -> None:
+    """Print the tables and what was left out."""
+    console.print(", ".join(f"{name} {value}" for name, value in machine().items()))
+    for title, targets in (("Ratios in this run", RATIOS), ("Goals, 2-core machine", FIGURES)):
+        table = _goals(title, targets, results)
+        if table.row_count:
+            console.print(table)
+    for scenario in dict.fromkeys(key.scenario for key in results.values):
+        console.print(_medians(scenario, results))
+    for what, reason in results.skipped.items():
+        console.print(f"left out: {what}: {reason.strip()}", style="yellow", markup=False)
+
+
+def _goals(title: str, targets: Iterable[Target], results: Results) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("what")
+    table.add_column("where")
+    for column in ("measured", "at least", "stretch"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for target in targets:
+        measured = target.measured(results)
+        if measured is not None:
+            table.add_row(*_goal_row(target, measured))
+    return table
+
+
+def _goal_row(target: Target, measured: float) -> tuple[str, ...]:
+    sign = "" if target.at_least is None else ("≥ " if target.is_floor else "≤ ")
+    return (
+        target.title if not target.over else f"{target.scenario}: {target.title}",
+        target.network,
+        f"{_figure(measured)} {target.unit or ('x' if target.over else '')}",
+        "" if target.at_least is None else f"{sign}{target.at_least:g}",
+        "" if target.stretch is None else f"{sign}{target.stretch:g}",
+        target.verdict(measured),
+    )
+
+
+def _medians(scenario: str, results: Results) -> Table:
+    """One table a scenario: a row for each subject and network, a column for each metric."""
+    rows = {key: runs for key, runs in results.values.items() if key.scenario == scenario}
+    metrics = {name: None for runs in rows.values() for run in runs for name in run}
+    shown = [name for name in metrics if name not in ("bytes", "count")]
+    table = Table(title=f"Medians: {scenario}", title_justify="left")
+    for column in ("subject", "where"):
+        table.add_column(column, no_wrap=True)
+    for name in shown:
+        table.add_column(name.replace("_per_", "/").replace("_", " "), justify="right")
+    for key, runs in rows.items():
+        medians = (_median(runs, name) for name in shown)
+        table.add_row(key.subject, key.network, *medians)
+    return table
+
+
+def _median(runs: list[Values], name: str) -> str:
+    found = [run[name] for run in runs if name in run]
+    return _figure(statistics.median(found)) if found else ""
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _as_json(target: Target, measured: float) -> dict[str, Any]:
+    return {
+        "what": target.title,
+        "scenario": target.scenario,
+        "network": target.network,
+        "measured": measured,
+        "unit": target.unit,
+        "at_least": target.at_least,
+        "stretch": target.stretch,
+        "verdict": target.verdict(measured),
+    }
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """Everything, with each repeat's own values."""
+
+    def goals(targets: Iterable[Target]) -> list[dict[str, Any]]:
+        pairs = ((target, target.measured(results)) for target in targets)
+        return [_as_json(target, measured) for target, measured in pairs if measured is not None]
+
+    return {
+        "machine": machine(),
+        "ratios": goals(RATIOS),
+        "goals": goals(FIGURES),
+        "runs": [
+            {
+                "scenario": key.scenario,
+                "network": key.network,
+                "subject": key.subject,
+                "repeats": runs,
+            }
+            for key, runs in results.values.items()
+        ],
+        "left_out": results.skipped,
+    }
+
+
+def write_json(results: Results, path: Path) -> None:
+    path.write_text(json.dumps(as_json(results), indent=1) + "\n", encoding="utf-8")
