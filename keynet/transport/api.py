@@ -60,7 +60,7 @@ class LinkInfo(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HandshakeCompleted:
-    """The peer has proved its identity. Comes once, before any stream event."""
+    """The peer has proved its identity. Comes once, before any stream is established or opened."""
 
     peer: PeerIdentity
 

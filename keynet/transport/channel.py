@@ -43,6 +43,12 @@ class SecureChannel(Protocol):
         What has been fed and not read is held: the caller bounds it by its receive window.
         """
 
+    def feed_eof(self) -> None:
+        """No more ciphertext will come, and all there was has been read.
+
+        Without the channel's own end before it, this is a broken stream: `error` is set.
+        """
+
     def read(self, max_bytes: int) -> bytes:
         """Decrypted bytes, several records joined; b"" when there are none now."""
 

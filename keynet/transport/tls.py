@@ -26,6 +26,7 @@ from keynet.engine import Buffer
 from keynet.errors import (
     BrokenLink,
     ChainTooLong,
+    ConnectionLost,
     EmptyChain,
     HandshakeFailed,
     IdentityError,
@@ -195,6 +196,11 @@ class TlsChannel:
         self._connection.bio_write(ciphertext)
         if not self.established:
             self._handshake()
+
+    def feed_eof(self) -> None:
+        """The stream ended: without close_notify before it, somebody cut it (RFC 8446 6.1)."""
+        if self.error is None and not self.eof_received:
+            self._fail(ConnectionLost("the stream broke off without a clean end (close_notify)"))
 
     def read(self, max_bytes: int) -> bytes:
         """Decrypted bytes, several records joined; b"" when there are none now."""

@@ -1,0 +1,66 @@
+"""The built-in transport: uTP (BEP 29) with mutual TLS 1.3 inside each stream."""
+
+from __future__ import annotations
+
+from random import Random, SystemRandom
+
+from keynet.address import NodeId
+from keynet.engine import Buffer, Datagrams
+from keynet.errors import ConfigError
+from keynet.identity import Identity
+from keynet.transport.api import Capability, LinkInfo
+from keynet.transport.channel import SecureChannel
+from keynet.transport.tls import TlsChannel
+from keynet.transport.utp import congestion as algorithms
+from keynet.transport.utp.engine import ChannelFactory, Engine, Settings
+from keynet.transport.utp.packet import HEADER_SIZE, VERSION, PacketType
+
+_SYN = PacketType.SYN << 4 | VERSION
+
+
+class Utp:
+    """The `keynet.transport.api.Transport` of this package."""
+
+    name = "utp"
+    capabilities = Capability.STREAMS
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def claims(self, datagram: Buffer) -> bool:
+        """A SYN: exactly one header of version 1 (libutp may add an extension of 10 bytes)."""
+        view = memoryview(datagram)
+        return HEADER_SIZE <= len(view) <= HEADER_SIZE + 10 and view[0] == _SYN
+
+    def connect(self, link: LinkInfo, local: Identity, expected: NodeId, now: float) -> Engine:
+        """Dial; see `keynet.transport.api.Transport.connect`."""
+        engine = self._engine(link, local, expected)
+        engine.dial(now)
+        return engine
+
+    def accept(self, link: LinkInfo, first: Datagrams, local: Identity, now: float) -> Engine:
+        """Answer; see `keynet.transport.api.Transport.accept`."""
+        engine = self._engine(link, local, None)
+        engine.receive(first, now)
+        return engine
+
+    def _engine(self, link: LinkInfo, local: Identity, expected: NodeId | None) -> Engine:
+        def tls(opened_here: bool) -> SecureChannel:
+            return TlsChannel(local, server=not opened_here, expected=expected)
+
+        return Engine(link, tls, self._settings)
+
+
+def transport(congestion: str = algorithms.DEFAULT, random: Random | None = None) -> Utp:
+    """The factory behind the entry point `utp`.
+
+    `congestion` is "bbr", "cubic" or "ledbat"; ConfigError for any other. `random` replaces the
+    system's randomness for connection ids and sequence numbers in simulations.
+    """
+    if congestion not in algorithms.ALGORITHMS:
+        choices = ", ".join(sorted(algorithms.ALGORITHMS))
+        raise ConfigError(f"no congestion control is called {congestion!r}; choose {choices}")
+    return Utp(Settings(congestion, random or SystemRandom()))
+
+
+__all__ = ["ChannelFactory", "Engine", "Settings", "Utp", "transport"]

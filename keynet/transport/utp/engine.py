@@ -1,0 +1,442 @@
+"""The uTP transport's engine: one peer's set of streams, each a uTP connection with TLS inside.
+
+All streams prove the same identity and share the path's packet size. The dialer's first stream
+is opened with the connection itself, because only a stream can carry a handshake; the first
+`open_stream` takes it over.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from keynet.engine import Buffer, Datagrams
+from keynet.errors import HandshakeFailed, IdentityError, KeynetError, LocallyClosed
+from keynet.identity import PeerIdentity
+from keynet.transport.api import (
+    ConnectionTerminated,
+    HandshakeCompleted,
+    LinkInfo,
+    StreamClosed,
+    StreamEnded,
+    StreamEstablished,
+    StreamId,
+    StreamOpened,
+    StreamReadable,
+    StreamWritable,
+    TransportEvent,
+)
+from keynet.transport.channel import SecureChannel
+from keynet.transport.utp import congestion
+from keynet.transport.utp.connection import State, UtpConnection
+from keynet.transport.utp.deadlines import Deadlines
+from keynet.transport.utp.mtu import ETHERNET_SIZE, PathMtu
+from keynet.transport.utp.packet import (
+    Packet,
+    PacketType,
+    decode,
+    encode,
+    is_data_batch,
+)
+from keynet.transport.utp.stream import SEND_LOW, UtpStream
+
+MAX_HALF_OPEN = 64
+"""Streams of one peer address that may be shaking hands at once."""
+MAX_STREAMS = 4096
+MAX_RESETS = 16
+"""RESETs that may wait to be sent; more unknown ids than that get no answer."""
+MAX_BYTES_PER_CALL = 1 << 20
+CLOSE_TIMEOUT = 1.0
+"""How long `close` waits for its FINs to be acknowledged before it resets."""
+STALE_AFTER = 3.0
+"""A SYN may take over the id of a stream that was silent this long: its owner restarted."""
+FIRST_ID, LAST_ID = 2, 65532
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the factory of the transport was given."""
+
+    congestion: str
+    random: Random
+    max_packet: int = 65535
+    """The largest UDP payload that an authenticated peer may be sent."""
+
+
+ChannelFactory = Callable[[bool], SecureChannel]
+"""Makes the secure channel of a stream; True when this side opened it."""
+
+
+class Engine:
+    """See `keynet.transport.api.TransportEngine` for the verbs."""
+
+    def __init__(self, link: LinkInfo, make_channel: ChannelFactory, settings: Settings) -> None:
+        self._link = link
+        self._make_channel = make_channel
+        self._settings = settings
+        # A foreign uTP peer may cut what is larger without saying so. Who completes the
+        # handshake is one of us, and takes whatever arrives: `_check_identity` raises the ceiling.
+        ceiling = min(link.mtu_ceiling, ETHERNET_SIZE)
+        self._mtu = PathMtu(min(link.mtu, ceiling), ceiling)
+        self._streams: dict[StreamId, UtpStream] = {}
+        self._by_receive_id: dict[int, UtpStream] = {}
+        self._dirty: dict[UtpStream, None] = {}
+        self._deadlines = Deadlines()
+        self._events: deque[TransportEvent] = deque()
+        self._resets: list[bytes] = []
+        self._spare: UtpStream | None = None
+        self._peer: PeerIdentity | None = None
+        self._next_stream_id = 0
+        self._half_open = 0
+        self._closing_at: float | None = None
+        self._ending: ConnectionTerminated | None = None
+        self._terminated = False
+        self._dropped = 0
+
+    # Opening
+
+    def dial(self, now: float) -> None:
+        """Start the first stream, which carries the connection's handshake."""
+        self._spare = self._new_stream(self._free_id(), None, now)
+
+    def open_stream(self, now: float) -> StreamId:
+        if self._ending is not None or self._closing_at is not None:
+            raise LocallyClosed("the connection is closed")
+        if len(self._streams) >= MAX_STREAMS:
+            raise LocallyClosed(f"the connection already has {MAX_STREAMS} streams")
+        stream, self._spare = self._spare, None
+        if stream is None:
+            stream = self._new_stream(self._free_id(), None, now)
+        elif stream.secured:
+            self._announce(stream)
+        return stream.stream_id
+
+    def _free_id(self) -> int:
+        """An even id: a peer that does the same can never collide with it (SYN id plus one)."""
+        while True:
+            number = self._settings.random.randrange(FIRST_ID, LAST_ID, 2)
+            if number not in self._by_receive_id:
+                return number
+
+    def _new_stream(self, receive_id: int, syn: Packet | None, now: float) -> UtpStream:
+        random = self._settings.random
+        channel = self._make_channel(syn is None)
+        utp = UtpConnection(
+            receive_id,
+            syn=syn,
+            seq_nr=random.randrange(1, 65536),
+            source=channel,
+            mtu=self._mtu,
+            congestion=congestion.create(self._settings.congestion, self._mtu.size, now, random),
+            budget=self._link.budget,
+            now=now,
+        )
+        if self._link.rtt is not None:
+            utp.outbound.rtt.update(self._link.rtt)
+        self._next_stream_id += 1
+        stream = UtpStream(self._next_stream_id, utp, channel, local=syn is None)
+        self._streams[stream.stream_id] = stream
+        self._by_receive_id[receive_id] = stream
+        self._half_open += 1
+        self._dirty[stream] = None
+        return stream
+
+    # Input
+
+    def receive(self, datagrams: Datagrams, now: float) -> None:
+        if self._terminated:
+            return
+        view, stride = memoryview(datagrams.data), datagrams.stride
+        if len(view) > stride > 0:
+            if self._receive_batch(view, stride, now):
+                return
+            # A DATA batch is often followed by one shorter packet, merged into it by the kernel.
+            whole = (len(view) - 1) // stride * stride
+            if whole > stride and self._receive_batch(view[:whole], stride, now):
+                view = view[whole:]
+        for start in range(0, len(view), stride or 1):
+            self._receive_one(view[start : start + stride], now)
+
+    def _receive_batch(self, view: memoryview, stride: int, now: float) -> bool:
+        if not is_data_batch(view, stride):
+            return False
+        stream = self._by_receive_id.get(view[2] << 8 | view[3])
+        if stream is None:
+            return False
+        stream.utp.receive_batch(view, stride, now)
+        self._after_input(stream, now)
+        return True
+
+    def _receive_one(self, datagram: memoryview, now: float) -> None:
+        packet = decode(datagram)
+        if packet is None:
+            self._dropped += 1
+        elif packet.type == PacketType.SYN:
+            self._receive_syn(packet, now)
+        elif (stream := self._by_receive_id.get(packet.connection_id)) is not None:
+            stream.utp.receive(packet, now)
+            self._after_input(stream, now)
+        elif packet.type == PacketType.RESET:
+            self._receive_stray_reset(packet, now)
+        else:
+            self._answer_unknown(packet, now)
+
+    def _receive_stray_reset(self, packet: Packet, now: float) -> None:
+        """libutp's RESET carries the id of the packet it answers, not the receiver's own."""
+        for receive_id in (packet.connection_id - 1, packet.connection_id + 1):
+            stream = self._by_receive_id.get(receive_id)
+            if stream is not None and stream.utp.send_id == packet.connection_id:
+                stream.utp.receive(packet, now)
+                self._after_input(stream, now)
+                return
+        self._dropped += 1
+
+    def _answer_unknown(self, packet: Packet, now: float) -> None:
+        self._dropped += 1
+        if len(self._resets) < MAX_RESETS:
+            fields = (packet.connection_id, int(now * 1e6), 0, 0, 0, packet.seq_nr)
+            self._resets.append(encode(PacketType.RESET, *fields))
+
+    def _receive_syn(self, packet: Packet, now: float) -> None:
+        receive_id = packet.connection_id + 1
+        stream = self._by_receive_id.get(receive_id)
+        if stream is not None:
+            if stream.utp.receive_syn(packet, now):
+                self._dirty[stream] = None
+                return
+            if not stream.utp.is_stale(now, STALE_AFTER):
+                self._dropped += 1
+                return
+            self._remove(stream, HandshakeFailed("the peer restarted"))
+        full = self._half_open >= MAX_HALF_OPEN or len(self._streams) >= MAX_STREAMS
+        if full or packet.connection_id == 0 or receive_id >= 65535 or self._closing_at is not None:
+            self._dropped += 1
+            return
+        self._new_stream(receive_id, packet, now)
+
+    def _after_input(self, stream: UtpStream, now: float) -> None:
+        """Look at what the input changed, and say so in events."""
+        self._dirty[stream] = None
+        if stream.stream_id not in self._streams:
+            return  # it lingers only to repeat its last ACK
+        if not stream.secured:
+            if stream.advance_handshake():
+                self._half_open -= 1
+                self._check_identity(stream, now)
+            elif (fault := stream.fault) is not None:
+                self._fail(stream, fault, now)
+                return
+        if stream.announced:
+            self._tell_progress(stream)
+        if stream.over:
+            self._remove(stream, stream.last_words())
+
+    def _tell_progress(self, stream: UtpStream) -> None:
+        inbound = stream.utp.inbound
+        if not stream.told_readable and not stream.ended and (inbound.unread or inbound.eof):
+            stream.told_readable = True
+            self._events.append(StreamReadable(stream.stream_id))
+
+    def _check_identity(self, stream: UtpStream, now: float) -> None:
+        """The first handshake names the peer; every other must prove the same node."""
+        stream.utp.outbound.probing_allowed = True
+        self._mtu.raise_ceiling(min(self._link.mtu_ceiling, self._settings.max_packet))
+        peer = stream.channel.peer
+        assert peer is not None, "an established channel has a peer"
+        if self._peer is None:
+            self._peer = peer
+            self._events.append(HandshakeCompleted(peer))
+        elif not (peer.matches(self._peer.node_id) or self._peer.matches(peer.node_id)):
+            self._fail(
+                stream, IdentityError("a stream proved another node than its connection"), now
+            )
+            return
+        if stream is not self._spare:
+            self._announce(stream)
+
+    def _announce(self, stream: UtpStream) -> None:
+        stream.announced = True
+        kind = StreamEstablished if stream.local else StreamOpened
+        self._events.append(kind(stream.stream_id))
+        self._tell_progress(stream)
+
+    # Stream verbs
+
+    def _stream(self, stream_id: StreamId) -> UtpStream:
+        stream = self._streams.get(stream_id)
+        if stream is None or not stream.announced:
+            raise LocallyClosed("the stream is closed")
+        return stream
+
+    def write(self, stream_id: StreamId, data: Buffer, now: float) -> int:
+        stream = self._stream(stream_id)
+        self._dirty[stream] = None
+        return stream.write(data)
+
+    def read(self, stream_id: StreamId, max_bytes: int, now: float) -> bytes:
+        stream = self._stream(stream_id)
+        ended = stream.ended
+        data = stream.read(max_bytes)
+        if stream.utp.ack_due:
+            self._dirty[stream] = None
+        if not data:
+            if stream.channel.error is not None:
+                self._fail(stream, stream.channel.error, now)
+            elif stream.ended and not ended:
+                self._events.append(StreamEnded(stream_id))
+            if stream.over:
+                self._remove(stream, stream.fault)
+        return data
+
+    def write_eof(self, stream_id: StreamId, now: float) -> None:
+        stream = self._stream(stream_id)
+        stream.finish()
+        self._dirty[stream] = None
+
+    def reset(self, stream_id: StreamId, now: float) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self._dirty[stream] = None
+            stream.utp.reset(now)
+            self._remove(stream, LocallyClosed("the stream was reset on this side"))
+
+    # Output
+
+    def datagrams_to_send(self, now: float) -> list[Datagrams]:
+        if self._terminated:
+            return []
+        out = [Datagrams(reset) for reset in self._resets]
+        self._resets.clear()
+        size = 0
+        for stream in list(self._dirty):
+            del self._dirty[stream]
+            produced = stream.utp.datagrams_to_send(now)
+            if produced:
+                out += produced
+                size += sum(len(datagrams.data) for datagrams in produced)
+                self._dirty[stream] = None  # at the end, so that streams take turns
+            self._after_output(stream)
+            if size >= MAX_BYTES_PER_CALL:
+                break
+        if self._closing_at is not None:
+            self._check_closed(now)
+        if self._ending is not None and not self._dirty:
+            self._terminated = True
+            self._events.append(self._ending)
+        return out
+
+    def _after_output(self, stream: UtpStream) -> None:
+        if stream.wants_write and stream.channel.pending < SEND_LOW:
+            stream.wants_write = False
+            self._events.append(StreamWritable(stream.stream_id))
+        self._deadlines.arm(stream)
+
+    def next_event(self) -> TransportEvent | None:
+        return self._events.popleft() if self._events else None
+
+    # Time
+
+    def next_deadline(self) -> float | None:
+        if self._terminated:
+            return None
+        at = self._deadlines.next()
+        if self._closing_at is not None:
+            return self._closing_at if at is None else min(at, self._closing_at)
+        return at
+
+    def handle_deadline(self, now: float) -> None:
+        if self._terminated:
+            return
+        for stream in self._deadlines.due(now):
+            at = stream.utp.next_deadline()
+            if at is None or at > now:
+                self._deadlines.arm(stream)
+                continue
+            stream.utp.handle_deadline(now)
+            if stream.utp.forgotten:
+                self._by_receive_id.pop(stream.utp.receive_id, None)
+            else:
+                self._after_input(stream, now)
+        self._deadlines.compact(len(self._streams))
+        if self._closing_at is not None:
+            self._check_closed(now)
+
+    def path_changed(self, mtu: int, rtt: float | None, now: float) -> None:
+        self._mtu.path_changed(mtu, now)
+        for stream in self._streams.values():
+            stream.utp.path_changed(rtt, now)
+            self._dirty[stream] = None
+
+    # Ending
+
+    def _fail(self, stream: UtpStream, error: KeynetError, now: float) -> None:
+        """Break a stream for what its channel or identity shows, and let the alert go out."""
+        self._dirty[stream] = None
+        stream.utp.abort(now)
+        self._remove(stream, error)
+
+    def _remove(self, stream: UtpStream, error: KeynetError | None) -> None:
+        """Forget a stream; a finished one goes on answering repeated FINs for a moment."""
+        if self._streams.pop(stream.stream_id, None) is None:
+            return
+        self._half_open -= not stream.secured
+        if stream.utp.state is not State.FINISHED:
+            self._by_receive_id.pop(stream.utp.receive_id, None)
+        stream.utp.inbound.retire()
+        if stream.announced or (stream.local and stream is not self._spare):
+            self._events.append(StreamClosed(stream.stream_id, error))
+        if stream is self._spare:
+            self._spare = None
+        if self._peer is None and not self._streams:
+            self._terminate(error or HandshakeFailed("the peer closed during the handshake"))
+
+    def _terminate(self, error: KeynetError | None) -> None:
+        """The event follows when the last datagrams, a RESET perhaps, have gone out."""
+        if self._ending is None:
+            self._ending = ConnectionTerminated(error)
+
+    def close(self, now: float) -> None:
+        if self._ending is not None or self._closing_at is not None:
+            return
+        self._closing_at = now + CLOSE_TIMEOUT
+        for stream in list(self._streams.values()):
+            if stream.secured:
+                stream.finish()
+                self._dirty[stream] = None
+            else:
+                stream.utp.reset(now)
+                self._dirty[stream] = None
+                self._remove(stream, LocallyClosed("the connection was closed"))
+        self._check_closed(now)
+
+    def _check_closed(self, now: float) -> None:
+        """All FINs are acknowledged, or time is up: reset what is left and end."""
+        live = self._streams.values()
+        waiting = any(not stream.utp.outbound.fin_acked for stream in live)
+        if self._ending is not None or (waiting and now < (self._closing_at or now)):
+            return
+        for stream in list(live):
+            stream.utp.reset(now)
+            self._dirty[stream] = None
+            self._remove(stream, LocallyClosed("the connection was closed"))
+        self._terminate(None)
+
+    def stats(self) -> dict[str, float | int | str]:
+        """Counters and gauges of the connection, all streams together."""
+        senders = [stream.utp.outbound for stream in self._streams.values()]
+        smoothed = [sender.rtt.smoothed for sender in senders if sender.rtt.smoothed]
+        return {
+            "streams": len(self._streams),
+            "packet_size": self._mtu.size,
+            "congestion": self._settings.congestion,
+            "rtt_ms": round(1000 * min(smoothed), 3) if smoothed else 0.0,
+            "window": sum(sender.congestion.window for sender in senders),
+            "in_flight": sum(sender.board.in_flight for sender in senders),
+            "delivered": sum(sender.board.delivered for sender in senders),
+            "retransmitted": sum(sender.retransmitted for sender in senders),
+            "spurious": sum(sender.spurious for sender in senders),
+            "received_drops": sum(s.utp.inbound.dropped for s in self._streams.values()),
+            "dropped": self._dropped,
+        }

@@ -1,0 +1,421 @@
+"""The sending half of one uTP connection: what goes out when, and what is sent again.
+
+It decides with the congestion window, the pacer, the peer's window and the reach of selective
+ACKs. It writes headers through the `stamp` that the connection passes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from keynet.engine import Datagrams
+from keynet.transport.utp.congestion import Acked, CongestionControl, Lost
+from keynet.transport.utp.mtu import BASE_SIZE, PathMtu
+from keynet.transport.utp.packet import (
+    HEADER_SIZE,
+    SACK_REACH,
+    PacketType,
+    encode_batch,
+)
+from keynet.transport.utp.pacing import Pacer
+from keynet.transport.utp.rtt import RttEstimator
+from keynet.transport.utp.scoreboard import Batch, Flight, Scoreboard
+
+MAX_BATCH_BYTES = 65000
+MAX_BATCH_PACKETS = 64
+"""What one UDP_SEGMENT send takes (UDP_MAX_SEGMENTS)."""
+MAX_BYTES_PER_CALL = 1 << 19
+REORDERING_FLOOR = 0.001
+MAX_REORDERING_STEPS = 16
+LOST_AFTER = 15.0
+"""Seconds without any acknowledgement, while some is due, that end a connection."""
+MIN_TIMEOUTS = 4
+
+Stamp = Callable[[PacketType, int], bytes]
+"""Encodes a header with the given type and seq_nr and everything else current."""
+
+
+class Source(Protocol):
+    """Where the bytes to send wait, in order: the TLS channel's outgoing side."""
+
+    @property
+    def pending(self) -> int:
+        """Bytes that `pull` would give."""
+
+    def pull(self, max_bytes: int) -> bytes: ...
+
+
+class Sender:
+    """Batches out, acknowledgements in. All sizes are UDP payload bytes."""
+
+    def __init__(
+        self,
+        first_seq: int,
+        source: Source,
+        mtu: PathMtu,
+        congestion: CongestionControl,
+        now: float,
+    ) -> None:
+        self.board = Scoreboard(first_seq)
+        self.rtt = RttEstimator()
+        self.congestion = congestion
+        self.peer_window = 0
+        self.probing_allowed = False
+        """Packet size probes may be sent: the peer is known to take what arrives."""
+        self.hold_tail = False
+        """The writer is about to write more: a short packet now would only be in the way."""
+        self.fin_seq: int | None = None
+        self.retransmitted = 0
+        self.spurious = 0
+        self._source = source
+        self._mtu = mtu
+        self._pacer = Pacer(congestion.mss, now)
+        self._pacer.set_rate(congestion.pacing_rate)
+        self._fin_wanted = False
+        self._tail_probed = False
+        self._window_limited = False
+        self._paced = False
+        self._restart_at = now
+        self._heard_at = now
+        self._persist_at: float | None = None
+        self._reordering_steps = 1
+
+    # State
+
+    @property
+    def outstanding(self) -> int:
+        """Bytes that the peer has not acknowledged."""
+        return self.board.in_flight + self.board.waiting
+
+    @property
+    def fin_acked(self) -> bool:
+        return self.fin_seq is not None and self.board.una > self.fin_seq
+
+    def finish(self) -> None:
+        """Send a FIN after all that the source holds; idempotent."""
+        self._fin_wanted = True
+
+    # Acknowledgements
+
+    def acknowledge(self, ack: int, sack: int, delay: float | None, now: float) -> None:
+        """Take an acknowledgement that the connection found plausible."""
+        board = self.board
+        news = board.acknowledge(ack, sack, now)
+        self._heard_at = now
+        if news.probe_size:
+            self._mtu.probe_acked(news.probe_size, now)
+        if news.spurious:
+            self.spurious += 1
+            self._reordering_steps = min(MAX_REORDERING_STEPS, self._reordering_steps * 2)
+            self.congestion.on_spurious_loss(now)
+        flight = news.newest
+        if flight is not None and not flight.resent:
+            self.rtt.update(now - flight.sent_at)
+        if news.acked:
+            self.rtt.backoff = 0
+            self._restart_at = now
+            self._tail_probed = False
+        self._find_losses(now)
+        if flight is not None:
+            self.congestion.on_ack(self._sample(news.acked, flight, delay, now))
+            self._pacer.set_rate(self.congestion.pacing_rate)
+            self._window_limited = False
+
+    def _sample(self, acked: int, flight: Flight, delay: float | None, now: float) -> Acked:
+        """The delivery rate seen by one flight (draft-ietf-ccwg-bbr section 4.1.2.3)."""
+        board = self.board
+        send_elapsed = flight.sent_at - flight.first_sent_at
+        ack_elapsed = now - flight.delivered_at
+        interval = max(send_elapsed, ack_elapsed)
+        board.first_sent_at = flight.sent_at
+        valid = interval > 0 and interval >= min(self.rtt.minimum, 1.0) * 0.999
+        delivered = board.delivered - flight.delivered
+        return Acked(
+            now=now,
+            newly_acked=acked,
+            in_flight=board.in_flight,
+            rtt=None if flight.resent else now - flight.sent_at,
+            delay=delay,
+            delivered=board.delivered,
+            prior_delivered=flight.delivered,
+            delivery_rate=delivered / interval if valid else 0.0,
+            interval=interval,
+            app_limited=flight.app_limited,
+            tx_in_flight=flight.tx_in_flight,
+            lost=board.lost_total - flight.lost_before,
+            window_limited=self._window_limited,
+            sent_at=flight.sent_at,
+        )
+
+    # Loss
+
+    @property
+    def _reordering_window(self) -> float:
+        """RFC 8985 section 6.2: a quarter of the least round trip, grown when that was too little."""
+        smoothed = self.rtt.smoothed or 0.0
+        minimum = min(self.rtt.minimum, smoothed)
+        return min(
+            max(smoothed, REORDERING_FLOOR),
+            max(REORDERING_FLOOR, self._reordering_steps * minimum / 4),
+        )
+
+    def _find_losses(self, now: float) -> None:
+        for flight, mask in self.board.detect_losses(now, self._reordering_window):
+            self._report_loss(flight, mask, now)
+
+    def _report_loss(self, flight: Flight, mask: int, now: float) -> None:
+        if flight.probe:
+            self._mtu.probe_lost(flight.batch.stride, now)
+            return
+        self.congestion.on_loss(
+            Lost(
+                now=now,
+                bytes=flight.batch.bytes_of(mask),
+                sent_at=flight.sent_at,
+                in_flight=self.board.in_flight,
+                tx_in_flight=flight.tx_in_flight,
+                lost_since_sent=self.board.lost_total - flight.lost_before,
+                delivered_at_send=flight.delivered,
+                app_limited=flight.app_limited,
+            )
+        )
+        self._pacer.set_rate(self.congestion.pacing_rate)
+
+    # Sending
+
+    def send(self, stamp: Stamp, now: float, out: list[Datagrams]) -> bool:
+        """Append what may go out now to `out`; True when a packet with an ack_nr is among it."""
+        before = len(out)
+        budget = MAX_BYTES_PER_CALL
+        if self.congestion.mss != self._mtu.size:
+            self._take_size()
+        self._paced = False
+        if self.board.waiting:
+            budget = self._send_lost(stamp, now, out, budget)
+        if not self.board.waiting:
+            self._send_new(stamp, now, out, budget)
+        return len(out) > before
+
+    def _allowance(self, now: float) -> int:
+        """Bytes that congestion control and pacing let out now; at least one packet when idle."""
+        room = self.congestion.window - self.board.in_flight
+        if room < self._mtu.size:
+            self._window_limited = True
+            if room <= 0:
+                return 0
+        paced = self._pacer.budget(now)
+        if paced <= 0:
+            self._paced = True
+        return min(room, paced)
+
+    def _send_lost(self, stamp: Stamp, now: float, out: list[Datagrams], budget: int) -> int:
+        while budget > 0:
+            room = min(budget, self._allowance(now))
+            stride = self.board.oldest_stride
+            if room <= 0 or (room < stride and self.board.in_flight):
+                break
+            lost = self.board.take_lost(max(1, min(room // stride, MAX_BATCH_PACKETS)))
+            if lost is None:
+                break
+            budget -= self._resend(*lost, stamp, now, out)
+        return budget
+
+    def _resend(
+        self, batch: Batch, mask: int, stamp: Stamp, now: float, out: list[Datagrams]
+    ) -> int:
+        """Send packets of a batch again with fresh headers, which tell the newest ack_nr."""
+        parts: list[bytes | memoryview] = []
+        kind = PacketType(batch.image[0] >> 4)
+        with memoryview(batch.image) as image:
+            rest = mask
+            while rest:
+                index = (rest & -rest).bit_length() - 1
+                rest &= rest - 1
+                start = index * batch.stride
+                parts.append(stamp(kind, batch.first + index))
+                parts.append(bytes(image[start + HEADER_SIZE : start + batch.stride]))
+        data = b"".join(parts)
+        per_send = max(1, MAX_BATCH_BYTES // batch.stride) * batch.stride
+        fragment = batch.stride > self._mtu.size
+        for start in range(0, len(data), per_send):
+            piece = data[start : start + per_send]
+            stride = min(batch.stride, len(piece))
+            out.append(Datagrams(piece, stride, may_fragment=fragment))
+        self._record(batch, mask, now, resent=True)
+        self.retransmitted += mask.bit_count()
+        return len(data)
+
+    def _send_new(self, stamp: Stamp, now: float, out: list[Datagrams], budget: int) -> None:
+        while budget > 0:
+            pending = self._source.pending
+            if not pending:
+                self._end_of_source(stamp, now, out)
+                return
+            count, size = self._next_batch(pending, min(budget, MAX_BATCH_BYTES), now)
+            if not count:
+                return
+            budget -= self._send_data(count, size, stamp, now, out)
+
+    def _next_batch(self, pending: int, budget: int, now: float) -> tuple[int, int]:
+        """How many packets of which payload size may go out now; (0, 0) for none."""
+        board = self.board
+        size = self._mtu.size - HEADER_SIZE
+        room = min(self._allowance(now), self.peer_window - self.outstanding)
+        reach = SACK_REACH - (board.next_seq - board.una)
+        if reach <= 0:
+            return 0, 0
+        probe = self._mtu.probe_size(now) - HEADER_SIZE if self.probing_allowed else 0
+        if size < probe <= min(pending, room - HEADER_SIZE):
+            return 1, probe
+        wanted = min(pending + HEADER_SIZE, size + HEADER_SIZE)
+        if room < wanted:
+            return self._squeezed(room, wanted, size)
+        if pending < size:
+            return (0, 0) if self.hold_tail and board.in_flight else (1, size)
+        whole = max(1, min(budget, room) // (size + HEADER_SIZE))
+        waiting = pending // size if self.hold_tail else -(-pending // size)
+        return min(whole, waiting, reach, MAX_BATCH_PACKETS), size
+
+    def _squeezed(self, room: int, wanted: int, size: int) -> tuple[int, int]:
+        """Less than a packet fits: wait for acknowledgements, unless none can come."""
+        if self.outstanding or self._paced:
+            return 0, 0
+        usable = min(wanted, self.peer_window + HEADER_SIZE)
+        return (1, min(size, usable - HEADER_SIZE)) if usable > HEADER_SIZE + 1 else (0, 0)
+
+    def _pull(self, size: int) -> bytes:
+        """`size` bytes of the source, or all it has; one pull may stop at an inner boundary."""
+        payload = self._source.pull(size)
+        while len(payload) < size and self._source.pending:
+            more = self._source.pull(size - len(payload))
+            if not more:
+                break
+            payload += more
+        return payload
+
+    def _send_data(
+        self, count: int, size: int, stamp: Stamp, now: float, out: list[Datagrams]
+    ) -> int:
+        """Make one batch, record it, append it; returns its size on the wire."""
+        payload = self._pull(count * size)
+        if not payload:
+            return MAX_BYTES_PER_CALL
+        board = self.board
+        image = encode_batch(stamp(PacketType.DATA, board.next_seq), payload, size)
+        stride = min(size + HEADER_SIZE, len(image))
+        batch = Batch(board.next_seq, image, stride)
+        board.add(batch)
+        probe = stride > self._mtu.size
+        if probe:
+            self._mtu.probe_sent(stride)
+        self._record(batch, batch.full, now, probe=probe)
+        out.append(Datagrams(image, stride))
+        return len(image)
+
+    def _record(
+        self, batch: Batch, mask: int, now: float, *, resent: bool = False, probe: bool = False
+    ) -> None:
+        size = batch.bytes_of(mask)
+        board = self.board
+        limited = board.app_limited_until > 0
+        self.congestion.on_send(now, size, board.in_flight, limited)
+        board.sent(batch, mask, now, resent=resent, probe=probe)
+        self._pacer.sent(size, now)
+        if board.in_flight == size and not self.rtt.backoff:
+            self._heard_at = now  # silence counts from the first byte that wants an answer
+        self._restart_at = now
+        self._persist_at = None
+
+    def _end_of_source(self, stamp: Stamp, now: float, out: list[Datagrams]) -> None:
+        """Nothing waits: rate samples now understate the path, and a FIN may follow."""
+        board = self.board
+        if board.in_flight < self.congestion.window:
+            board.app_limited_until = board.delivered + board.in_flight or 1
+        if self._fin_wanted and self.fin_seq is None:
+            self.fin_seq = board.next_seq
+            image = bytearray(stamp(PacketType.FIN, self.fin_seq))
+            batch = Batch(self.fin_seq, image, len(image))
+            board.add(batch)
+            self._record(batch, 1, now)
+            out.append(Datagrams(image))
+
+    # Time
+
+    def next_deadline(self) -> float | None:
+        """The earliest of loss detection, tail-loss probe or RTO, pacing and window probe."""
+        deadlines = []
+        if self.outstanding:
+            deadlines.append(self._timeout_at)
+            if self.board.loss_at is not None:
+                deadlines.append(self.board.loss_at)
+        elif self._source.pending and self.peer_window < self._mtu.size and not self._paced:
+            if self._persist_at is None:
+                self._persist_at = self._restart_at + self.rtt.retransmission_timeout
+            deadlines.append(self._persist_at)
+        if self._paced and (at := self._pacer.next_send_at()) is not None:
+            deadlines.append(at)
+        return min(deadlines, default=None)
+
+    @property
+    def _timeout_at(self) -> float:
+        if self._tail_probed or self.rtt.backoff or not self.board.in_flight:
+            return self._restart_at + self.rtt.retransmission_timeout
+        return self._restart_at + min(self.rtt.probe_timeout, self.rtt.retransmission_timeout)
+
+    def handle_deadline(self, stamp: Stamp, now: float, out: list[Datagrams]) -> bool:
+        """Do what is due; False when the peer must be taken for gone."""
+        if self.board.loss_at is not None and self.board.loss_at <= now:
+            self._find_losses(now)
+        if self.outstanding and self._timeout_at <= now:
+            if self._tail_probed or self.rtt.backoff or not self.board.in_flight:
+                return self._time_out(now)
+            self._probe_tail(stamp, now, out)
+        elif self._persist_at is not None and self._persist_at <= now and not self.outstanding:
+            self.rtt.backoff += 1
+            self._persist_at = None
+            self._send_data(1, 1, stamp, now, out)
+        return True
+
+    def _time_out(self, now: float) -> bool:
+        """The retransmission timer expired (RFC 6298 section 5.4, RFC 8985 section 6.3)."""
+        self.rtt.backoff += 1
+        self._restart_at = now
+        if self.rtt.backoff >= MIN_TIMEOUTS and now - self._heard_at >= LOST_AFTER:
+            return False
+        for flight, _mask in self.board.lose_all():
+            if flight.probe:
+                self._mtu.probe_lost(flight.batch.stride, now)
+        self.congestion.on_timeout(now)
+        self._pacer.set_rate(self.congestion.pacing_rate)
+        if self.rtt.backoff >= 2 and self.board.oldest_stride > BASE_SIZE:
+            self._mtu.black_hole(now)
+        return True
+
+    def _probe_tail(self, stamp: Stamp, now: float, out: list[Datagrams]) -> None:
+        """Provoke an acknowledgement: new data when there is some, else the last packet again."""
+        self._tail_probed = True
+        size = self._mtu.size - HEADER_SIZE
+        reach = SACK_REACH - (self.board.next_seq - self.board.una)
+        if self._source.pending and reach > 0 and self.peer_window - self.outstanding > size:
+            self._send_data(1, size, stamp, now, out)
+            return
+        last = self.board.take_last()
+        if last is not None:
+            self._resend(*last, stamp, now, out)
+
+    # The path
+
+    def _take_size(self) -> None:
+        self.congestion.mss = self._pacer.mss = self._mtu.size
+
+    def path_changed(self, rtt: float | None, now: float) -> None:
+        """Another path: round trips, back-off and congestion state start anew."""
+        self.rtt = RttEstimator()
+        if rtt is not None:
+            self.rtt.update(rtt)
+        self._take_size()
+        self.congestion.on_path_changed(now, self._mtu.size)
+        self._pacer.set_rate(self.congestion.pacing_rate)
+        self._restart_at = self._heard_at = now
+        self._tail_probed = False

@@ -1,0 +1,133 @@
+"""One stream of a uTP transport connection: a uTP connection with its own secure channel inside.
+
+It moves bytes between the two and says what changed; `engine.Engine` keeps the set of streams and
+turns changes into events.
+"""
+
+from __future__ import annotations
+
+from keynet.engine import Buffer
+from keynet.errors import HandshakeFailed, KeynetError, LocallyClosed
+from keynet.transport.api import StreamId
+from keynet.transport.channel import SecureChannel
+from keynet.transport.utp.connection import State, UtpConnection
+
+SEND_LIMIT = 1 << 19
+"""Bytes of ciphertext that may wait for the window; the outgoing BIO is the queue."""
+SEND_LOW = 1 << 18
+WRITE_SIZE = 65536
+"""Plaintext given to TLS at a time: whole records, and a short stay in the cache."""
+
+
+class UtpStream:
+    """The glue between `UtpConnection` and `SecureChannel`."""
+
+    __slots__ = (
+        "announced",
+        "armed_at",
+        "channel",
+        "ended",
+        "finishing",
+        "local",
+        "secured",
+        "stream_id",
+        "told_readable",
+        "utp",
+        "wants_write",
+    )
+
+    def __init__(
+        self, stream_id: StreamId, utp: UtpConnection, channel: SecureChannel, *, local: bool
+    ) -> None:
+        self.stream_id = stream_id
+        self.utp = utp
+        self.channel = channel
+        self.local = local
+        """Opened by this side."""
+        self.secured = False
+        """The channel inside is established."""
+        self.announced = False
+        """The user of the engine knows of it."""
+        self.ended = False
+        """The peer's clean end was read."""
+        self.finishing = False
+        """This side's end was written."""
+        self.told_readable = False
+        self.wants_write = False
+        self.armed_at = float("inf")
+
+    def advance_handshake(self) -> bool:
+        """Give the channel what arrived; True once it is established."""
+        channel = self.channel
+        while not channel.established and channel.error is None:
+            piece = self.utp.inbound.take()
+            if piece is None:
+                break
+            channel.feed(piece)
+        connected = self.utp.state in (State.CONNECTED, State.FINISHED)
+        self.secured = connected and channel.established and channel.error is None
+        return self.secured
+
+    def read(self, max_bytes: int) -> bytes:
+        """Decrypt and return up to about `max_bytes`; notes the clean end."""
+        channel, inbound = self.channel, self.utp.inbound
+        fed = 0
+        while fed < max_bytes:
+            piece = inbound.take()
+            if piece is None:
+                break
+            channel.feed(piece)
+            fed += len(piece)
+        data = channel.read(max_bytes)
+        if inbound.update_is_due:
+            self.utp.ack_due = True
+        if not data:
+            self.told_readable = False
+            if inbound.eof and not inbound.unread:
+                channel.feed_eof()
+            self.ended = channel.eof_received
+        return data
+
+    def write(self, data: Buffer) -> int:
+        """Encrypt as much as the queue may hold; returns how many bytes that was."""
+        if self.finishing:
+            raise LocallyClosed("the stream's end was already written")
+        view = memoryview(data)
+        taken = 0
+        while taken < len(view) and self.channel.pending < SEND_LIMIT:
+            piece = view[taken : taken + WRITE_SIZE]
+            self.channel.write(piece)
+            taken += len(piece)
+        self.wants_write = self.utp.outbound.hold_tail = taken < len(view)
+        return taken
+
+    def finish(self) -> None:
+        """Write the clean end: the channel's own, then a FIN. Idempotent."""
+        if not self.finishing:
+            self.finishing = True
+            self.utp.outbound.hold_tail = False
+            self.channel.write_eof()
+            self.utp.finish()
+
+    def last_words(self) -> KeynetError | None:
+        """The fault, after a look at what came before a RESET: a TLS alert says more than that."""
+        if self.utp.error is not None and self.channel.error is None:
+            self.read(WRITE_SIZE)
+        return self.fault
+
+    @property
+    def over(self) -> bool:
+        """Nothing more can happen: it broke, or both ends were seen."""
+        state = self.utp.state
+        return state is State.CLOSED or (state is State.FINISHED and self.ended)
+
+    @property
+    def fault(self) -> KeynetError | None:
+        """Why it broke, in the order of what explains most."""
+        if self.channel.error is not None:
+            return self.channel.error
+        if self.utp.error is not None:
+            return self.utp.error
+        if self.utp.inbound.eof and not self.channel.established:
+            return HandshakeFailed("the peer ended the stream during the handshake")
+        return None
