@@ -1,17 +1,20 @@
-"""Ed25519 keys: the id that a key gives, and keys as PEM text. No files here; see store.py."""
+"""Ed25519 keys: the id that a key gives, and one key as PEM text. No files; see store.py."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import textwrap
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from keynet.address import NodeId
-from keynet.errors import KeyFileError
+from keynet.errors import ConfigError, KeyFileError
+from keynet.identity.pkcs8 import encrypt_pkcs8
 
-_END = b"-----END"
+ENCRYPTED_LABEL = "ENCRYPTED PRIVATE KEY"
+PLAIN_LABEL = "PRIVATE KEY"
 
 
 def node_id_of(key: Ed25519PrivateKey | Ed25519PublicKey) -> NodeId:
@@ -20,42 +23,35 @@ def node_id_of(key: Ed25519PrivateKey | Ed25519PublicKey) -> NodeId:
     return NodeId(public.public_bytes_raw())
 
 
-def keys_to_pem(keys: Sequence[Ed25519PrivateKey], passphrase: bytes | None) -> bytes:
-    """The keys as PKCS #8 PEM blocks one after the other, encrypted when there is a passphrase.
+def key_to_pem(key: Ed25519PrivateKey, passphrase: bytes | None) -> bytes:
+    """The key as a PKCS #8 PEM block (RFC 7468), encrypted when there is a passphrase.
 
-    The encryption is the library's best available: AES-256-CBC with a scrypt or PBKDF2 key.
+    Raises ConfigError when the passphrase is empty.
     """
-    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-    if passphrase is not None:
-        encryption = serialization.BestAvailableEncryption(passphrase)
-    return b"".join(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-        for key in keys
+    der = key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
     )
+    if passphrase is None:
+        return _pem(PLAIN_LABEL, der)
+    if not passphrase:
+        raise ConfigError("the passphrase is empty")
+    return _pem(ENCRYPTED_LABEL, encrypt_pkcs8(der, passphrase))
 
 
-def keys_from_pem(pem: bytes, passphrase: bytes | None) -> tuple[Ed25519PrivateKey, ...]:
-    """The private keys in `pem`, in order; KeyFileError when one cannot be read or unlocked."""
-    return tuple(_key_from_pem(block, passphrase) for block in _blocks(pem))
+def _pem(label: str, der: bytes) -> bytes:
+    lines = textwrap.wrap(base64.b64encode(der).decode("ascii"), 64)
+    return "\n".join((f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", "")).encode()
 
 
-def _blocks(pem: bytes) -> list[bytes]:
-    """Split after each END line; whatever follows the last one must be blank."""
-    blocks: list[bytes] = []
-    block: list[bytes] = []
-    for line in pem.splitlines():
-        block.append(line)
-        if line.startswith(_END):
-            blocks.append(b"\n".join(block) + b"\n")
-            block = []
-    if any(line.strip() for line in block):
-        raise KeyFileError("the key file is cut short or holds something that is no key")
-    return blocks
+def key_from_pem(block: bytes, passphrase: bytes | None) -> Ed25519PrivateKey:
+    """The key in one PEM block; KeyFileError when it cannot be read or unlocked.
 
-
-def _key_from_pem(block: bytes, passphrase: bytes | None) -> Ed25519PrivateKey:
-    encrypted = b"ENCRYPTED" in block.split(b"\n", 1)[0]
-    if encrypted and passphrase is None:
+    A passphrase that the block does not need is ignored.
+    """
+    encrypted = ENCRYPTED_LABEL.encode() in block.split(b"\n", 1)[0]
+    if encrypted and not passphrase:
         raise KeyFileError("the key is encrypted, and no passphrase was given")
     try:
         key = serialization.load_pem_private_key(block, passphrase if encrypted else None)

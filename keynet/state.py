@@ -1,0 +1,94 @@
+"""Where a node keeps its state, and the lock that lets one process at a time change it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from keynet.errors import ConfigError
+
+ENVIRONMENT = "KEYNET_STATE"
+_LOCK = "lock"
+_HOLDER = "lock.holder"
+_MAX_HOLDER_CHARS = 200
+
+
+def state_dir(override: str | Path | None = None) -> Path:
+    """The state directory: `override`, else $KEYNET_STATE, else the platform's. Not made here."""
+    chosen = override or os.environ.get(ENVIRONMENT)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return platformdirs.user_state_path("keynet", appauthor=False)
+
+
+class StateLock:
+    """Held by the one process that may change the directory; the kernel frees it when that dies.
+
+    Use it as a context manager, or call `acquire` and `release`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = FileLock(directory / _LOCK, timeout=0, mode=0o600)
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._lock.is_locked
+
+    def acquire(self) -> None:
+        """Take the lock at once, making the directory; ConfigError names who holds it instead."""
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock.acquire()
+            self._write_holder()
+        except Timeout as error:
+            raise ConfigError(
+                f"the state directory {self._directory} is in use by {self._read_holder()}: "
+                f"stop that, or choose another with --state"
+            ) from error
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(f"{self._directory} cannot be locked: {reason}") from error
+
+    def release(self) -> None:
+        """Let go. Idempotent."""
+        if self._lock.is_locked:
+            with contextlib.suppress(OSError):
+                (self._directory / _HOLDER).unlink()
+        self._lock.release()
+
+    def _write_holder(self) -> None:
+        """For people only: the kernel's lock is what counts."""
+        verb = [word for word in sys.argv[1:2] if not word.startswith("-")]  # a flag may be secret
+        command = " ".join((Path(sys.argv[0]).name, *verb))
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        text = f"process {os.getpid()} ({command}) since {since}"
+        (self._directory / _HOLDER).write_text(text, encoding="utf-8")
+
+    def _read_holder(self) -> str:
+        try:
+            text = (self._directory / _HOLDER).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            text = ""
+        printable = "".join(c for c in text[:_MAX_HOLDER_CHARS] if c.isprintable())
+        return printable or "another process"
+
+    def __enter__(self) -> StateLock:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
