@@ -8,14 +8,18 @@ from random import Random
 from keynet.errors import ConfigError
 
 from .api import Acked, CongestionControl, Lost
+from .bbr import Bbr
 from .cubic import Cubic
+from .ledbat import Ledbat
 
 __all__ = ["ALGORITHMS", "DEFAULT", "Acked", "CongestionControl", "Lost", "create"]
 
-DEFAULT = "cubic"
+DEFAULT = "bbr"
 
 ALGORITHMS: dict[str, Callable[[int, float, Random], CongestionControl]] = {
+    "bbr": Bbr,
     "cubic": lambda mss, now, _random: Cubic(mss, now),
+    "ledbat": lambda mss, now, _random: Ledbat(mss, now),
 }
 
 

@@ -24,6 +24,8 @@ STARTUP_LOSS_EVENTS = 6
 DRAIN_ROUNDS = 3
 RENO_ROUNDS = 63
 MAX_RAISE_ROUNDS = 30
+FEEDBACK_ROUNDS = 2
+"""Rounds after a change of tactic in which deliveries still tell of the one before."""
 PROBE_RTT_DURATION = 0.2
 MIN_PIPE_PACKETS = 4
 NOMINAL_RTT = 0.001
@@ -94,6 +96,7 @@ class Bbr:
         "_full_bw_count",
         "_full_bw_now",
         "_full_bw_reached",
+        "_gain_before",
         "_has_rtt",
         "_idle_restart",
         "_initial",
@@ -111,6 +114,7 @@ class Bbr:
         "_random",
         "_rate",
         "_recovery_mark",
+        "_round_entered",
         "_rounds_since_probe",
         "_state",
         "_tactic",
@@ -147,6 +151,7 @@ class Bbr:
         self._undo: tuple[float, float, float] | None = None
         self._undo_state: State | None = None
         self._reset_full_bw(0.0)
+        self._tactic = TACTICS[STARTUP]
         self._enter(STARTUP)
         self._rate = self._tactic.pacing_gain * self._initial / NOMINAL_RTT
 
@@ -194,7 +199,9 @@ class Bbr:
         model = self._model
         sent_at = acked.sent_at
         app_limited = acked.app_limited or (
-            self._probe_rtt_started_at <= sent_at <= self._probe_rtt_ended_at
+            # What ProbeRTT held back says nothing of the path (MarkConnectionAppLimited).
+            self._probe_rtt_started_at <= sent_at
+            and sent_at - acked.interval <= self._probe_rtt_ended_at
         )
         model.on_ack(acked, app_limited)
         if not self._has_rtt and acked.rtt:
@@ -203,7 +210,7 @@ class Bbr:
             self._recover(acked)
         loss_round_start = model.loss_round_start
         if loss_round_start:
-            self._judge_losses(acked)
+            self._judge_losses(acked, app_limited)
         model.update_aggregation(acked, self._cwnd, not self._full_bw_reached)
         if model.round_start:
             self._rounds_since_probe += 1
@@ -269,8 +276,16 @@ class Bbr:
     # Start-up and drain.
 
     def _enter(self, state: State) -> None:
+        self._gain_before = self._tactic.pacing_gain
+        self._round_entered = self._model.round_count
         self._state = state
         self._tactic = TACTICS[state]
+
+    def _sent_share(self) -> float:
+        """What part of the bandwidth was sent in the round that is judged now, or before it."""
+        gain = min(self._tactic.pacing_gain, 1.0)
+        recent = self._model.round_count <= self._round_entered + FEEDBACK_ROUNDS
+        return min(gain, self._gain_before) if recent else gain
 
     def _first_rtt(self, rtt: float) -> None:
         """Section 5.6.2: the initial window over the first round trip."""
@@ -291,15 +306,15 @@ class Bbr:
         if self._full_bw_count >= FULL_BW_ROUNDS:
             self._full_bw_now = self._full_bw_reached = True
 
-    def _judge_losses(self, acked: Acked) -> None:
+    def _judge_losses(self, acked: Acked, app_limited: bool) -> None:
         """Once per round: sections 5.3.1.3 in Startup, 5.5.10.3 when not probing."""
         model = self._model
         if not model.loss_in_round:
             return
         too_high = is_too_high(acked.lost, acked.tx_in_flight)
         if not self._tactic.accelerates:
-            if too_high or not acked.app_limited:
-                model.adapt_lower_bounds(self._cwnd, PACING_MARGIN * self._tactic.pacing_gain)
+            if too_high or not app_limited:
+                model.adapt_lower_bounds(self._cwnd, PACING_MARGIN * self._sent_share())
         elif too_high and self._state is STARTUP and model.loss_events >= STARTUP_LOSS_EVENTS:
             self._undo_state = STARTUP
             self._full_bw_reached = True

@@ -17,7 +17,6 @@ MAX_INCREASE_PER_RTT = 3000
 MAX_OFF_TARGET = -4.0
 """A queue that others built takes at most this many increases off per round trip."""
 SLOW_START_DELAY = 0.5 * TARGET
-"""Slow start adds what it doubled meanwhile, so it has to stop before the target."""
 BASE_HISTORY = 10
 CURRENT_FILTER = 4
 MINUTE = 60.0
@@ -131,7 +130,11 @@ class Ledbat:
         return 0.0 if self._slow_start else None
 
     def _grow_fast(self, acked: Acked, queued: float) -> None:
-        if queued > SLOW_START_DELAY or self._window >= self._ssthresh:
+        if queued > SLOW_START_DELAY:
+            # This delay is a round trip old, and the window has doubled since.
+            self._window = max(self._window / 2, float(MIN_WINDOW_PACKETS * self.mss))
+            self._slow_start = False
+        elif self._window >= self._ssthresh:
             self._slow_start = False
         elif acked.window_limited or acked.in_flight + acked.newly_acked >= 0.5 * self._window:
             self._window = min(self._window + acked.newly_acked, self._ssthresh)
