@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from keynet.address import NODE_DOMAIN, Authority, NodeId, SocketAddress
+from keynet.config.values import service_port
 from keynet.errors import ConfigError, LookupFailed
 from keynet.rpc.proxy.api import ONLY_SERVICE, Resolver, Target
 
@@ -109,7 +110,13 @@ def _with_address(host: Authority, query: str) -> ClientTarget:
     if not query.startswith("?"):
         raise ConfigError("expected HOST:PORT/?nodeId=<nodeid>")
     try:
-        fields = parse_qsl(query[1:], strict_parsing=True, max_num_fields=2, errors="strict")
+        fields = parse_qsl(
+            query[1:],
+            keep_blank_values=True,
+            strict_parsing=True,
+            max_num_fields=2,
+            errors="strict",
+        )
     except ValueError as error:
         raise ConfigError(f"not a query of nodeId and service: {error}") from error
     values = dict(fields)
@@ -118,7 +125,7 @@ def _with_address(host: Authority, query: str) -> ClientTarget:
     node_id = NodeId.parse(values["nodeId"])
     if "service" not in values:
         return ClientTarget(node_id, None, host)
-    return ClientTarget(node_id, _port(Authority.parse(f"x:{values['service']}").port), host)
+    return ClientTarget(node_id, service_port(values["service"]), host)
 
 
 def _port(port: int) -> int | None:
