@@ -39,7 +39,7 @@ class State(enum.Enum):
 
 
 class UtpConnection:
-    """Feed it packets of its own id; ask it for datagrams; look at `state`, `error` and `inbound`."""
+    """Feed it packets of its own id, ask it for datagrams, look at `state` and `inbound`."""
 
     def __init__(
         self,

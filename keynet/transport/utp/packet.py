@@ -65,7 +65,7 @@ def decode(datagram: Buffer) -> Packet | None:
     view = memoryview(datagram)
     if len(view) < HEADER_SIZE:
         return None
-    kind, extension, *fields = _HEADER.unpack_from(view)
+    kind, extension, connection_id, stamp, diff, window, seq_nr, ack_nr = _HEADER.unpack_from(view)
     if kind & 15 != VERSION or kind >> 4 > PacketType.SYN:
         return None
     sack, offset = 0, HEADER_SIZE
@@ -79,7 +79,8 @@ def decode(datagram: Buffer) -> Packet | None:
         if extension == SACK_EXTENSION:
             sack = int.from_bytes(body, "little")
         extension, offset = following, offset + 2 + size
-    return Packet(kind >> 4, *fields, sack, view[offset:])
+    payload = view[offset:]
+    return Packet(kind >> 4, connection_id, stamp, diff, window, seq_nr, ack_nr, sack, payload)
 
 
 def encode(

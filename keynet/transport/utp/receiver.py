@@ -23,7 +23,6 @@ class Receiver:
 
     __slots__ = (
         "_advertised",
-        "budget",
         "_fin_seq",
         "_last_data_at",
         "_order",
@@ -32,6 +31,7 @@ class Receiver:
         "_recent",
         "_total",
         "active",
+        "budget",
         "dropped",
         "eof",
         "unread",

@@ -12,13 +12,13 @@ from typing import Protocol
 from keynet.engine import Datagrams
 from keynet.transport.utp.congestion import Acked, CongestionControl, Lost
 from keynet.transport.utp.mtu import BASE_SIZE, PathMtu
+from keynet.transport.utp.pacing import Pacer
 from keynet.transport.utp.packet import (
     HEADER_SIZE,
     SACK_REACH,
     PacketType,
     encode_batch,
 )
-from keynet.transport.utp.pacing import Pacer
 from keynet.transport.utp.rtt import RttEstimator
 from keynet.transport.utp.scoreboard import Batch, Flight, Scoreboard
 
@@ -152,7 +152,7 @@ class Sender:
 
     @property
     def _reordering_window(self) -> float:
-        """RFC 8985 section 6.2: a quarter of the least round trip, grown when that was too little."""
+        """A quarter of the least round trip, grown when that was too little (RFC 8985 6.2)."""
         smoothed = self.rtt.smoothed or 0.0
         minimum = min(self.rtt.minimum, smoothed)
         return min(

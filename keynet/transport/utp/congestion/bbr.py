@@ -8,22 +8,28 @@ not paced at all, because a sleeping sender costs more there than the queue that
 
 from __future__ import annotations
 
-import enum
 import math
 from random import Random
-from typing import NamedTuple
 
 from .api import Acked, Lost
-from .bbr_model import BETA, SHORT_RTT, PathModel, inflight_at_loss, is_too_high
+from .bbr_model import SHORT_RTT, PathModel, inflight_at_loss, is_too_high
+from .bbr_probe import BandwidthProbe, FullPipe
+from .bbr_states import (
+    CRUISE,
+    DOWN,
+    DRAIN,
+    PROBE_RTT,
+    REFILL,
+    STARTUP,
+    TACTICS,
+    UP,
+    State,
+)
 from .limits import MIN_WINDOW_PACKETS, initial_window, paced
 
 PACING_MARGIN = 0.99
-FULL_BW_GROWTH = 1.25
-FULL_BW_ROUNDS = 3
 STARTUP_LOSS_EVENTS = 6
 DRAIN_ROUNDS = 3
-RENO_ROUNDS = 63
-MAX_RAISE_ROUNDS = 30
 FEEDBACK_ROUNDS = 2
 """Rounds after a change of tactic in which deliveries still tell of the one before."""
 PROBE_RTT_DURATION = 0.2
@@ -38,92 +44,35 @@ SCHEDULING_BYTES = 4 << 20
 UNPACED_SHORT_RATE = 125e6
 
 
-class State(enum.Enum):
-    """Section 5.3."""
-
-    STARTUP = enum.auto()
-    DRAIN = enum.auto()
-    DOWN = enum.auto()
-    CRUISE = enum.auto()
-    REFILL = enum.auto()
-    UP = enum.auto()
-    PROBE_RTT = enum.auto()
-
-
-STARTUP, DRAIN, DOWN, CRUISE, REFILL, UP, PROBE_RTT = State
-
-
-class Tactic(NamedTuple):
-    """A row of the table in section 5.6.1."""
-
-    pacing_gain: float
-    window_gain: float
-    in_probe_bw: bool
-    accelerates: bool
-
-
-TACTICS = {
-    STARTUP: Tactic(2.77, 2.0, False, True),
-    DRAIN: Tactic(0.5, 2.0, False, False),
-    DOWN: Tactic(0.9, 2.0, True, False),
-    CRUISE: Tactic(1.0, 2.0, True, False),
-    REFILL: Tactic(1.0, 2.0, True, True),
-    UP: Tactic(1.25, 2.25, True, True),
-    PROBE_RTT: Tactic(1.0, 0.5, False, False),
-}
-
-
-class AckPhase(enum.Enum):
-    """What the acknowledgements arriving now say about the last bandwidth probe."""
-
-    INIT = enum.auto()
-    REFILLING = enum.auto()
-    PROBE_STARTING = enum.auto()
-    PROBE_FEEDBACK = enum.auto()
-    PROBE_STOPPING = enum.auto()
-
-
 class Bbr:
     """Paces at the measured bandwidth and bounds what is in flight by the measured path."""
 
     name = "bbr"
 
     __slots__ = (
-        "_ack_phase",
         "_cwnd",
         "_drain_round",
-        "_full_bw",
-        "_full_bw_count",
-        "_full_bw_now",
-        "_full_bw_reached",
         "_gain_before",
         "_has_rtt",
         "_idle_restart",
         "_initial",
         "_model",
-        "_phase_at",
-        "_pre_precautionary",
+        "_pipe",
         "_prior_cwnd",
+        "_probe",
         "_probe_rtt_done_at",
         "_probe_rtt_ended_at",
         "_probe_rtt_round_done",
         "_probe_rtt_started_at",
-        "_probe_sample",
-        "_probe_too_high",
-        "_probe_wait",
         "_random",
         "_rate",
         "_recovery_mark",
         "_round_entered",
-        "_rounds_since_probe",
         "_state",
         "_tactic",
         "_timeout_at",
         "_undo",
         "_undo_state",
-        "_up_acked",
-        "_up_per_packet",
-        "_up_rounds",
         "mss",
     )
 
@@ -137,20 +86,16 @@ class Bbr:
         self._initial = initial_window(mss)
         self._cwnd = self._prior_cwnd = float(self._initial)
         self._has_rtt = self._idle_restart = False
-        self._full_bw_reached = False
-        self._ack_phase = AckPhase.INIT
-        self._probe_sample = self._probe_too_high = self._pre_precautionary = False
+        self._pipe = FullPipe()
+        self._probe = BandwidthProbe(self._model, self._random, now)
         self._probe_rtt_done_at: float | None = None
         self._probe_rtt_round_done = False
         self._probe_rtt_started_at, self._probe_rtt_ended_at = math.inf, -math.inf
-        self._phase_at, self._probe_wait = now, 0.0
-        self._drain_round = self._rounds_since_probe = 0
-        self._up_rounds, self._up_acked, self._up_per_packet = 0, 0, math.inf
+        self._drain_round = 0
         self._timeout_at: float | None = None
         self._recovery_mark: int | None = None
         self._undo: tuple[float, float, float] | None = None
         self._undo_state: State | None = None
-        self._reset_full_bw(0.0)
         self._tactic = TACTICS[STARTUP]
         self._enter(STARTUP)
         self._rate = self._tactic.pacing_gain * self._initial / NOMINAL_RTT
@@ -211,12 +156,12 @@ class Bbr:
         loss_round_start = model.loss_round_start
         if loss_round_start:
             self._judge_losses(acked, app_limited)
-        model.update_aggregation(acked, self._cwnd, not self._full_bw_reached)
+        model.update_aggregation(acked, self._cwnd, not self._pipe.reached)
         if model.round_start:
-            self._rounds_since_probe += 1
-            if not (self._full_bw_now or app_limited) and acked.delivery_rate > 0.0:
-                self._check_full_bw(acked.delivery_rate)
-        if self._full_bw_reached:
+            self._probe.count_round()
+            if not (self._pipe.now or app_limited) and acked.delivery_rate > 0.0:
+                self._pipe.on_round(acked.delivery_rate)
+        if self._pipe.reached:
             self._advance(acked, app_limited)
         model.update_min_rtt(acked.now, acked.rtt)
         if model.probe_rtt_expired or self._state is PROBE_RTT:
@@ -232,10 +177,12 @@ class Bbr:
         """Section 5.5.10.2: while bandwidth is probed, too many losses end the probe at once."""
         if self._model.note_loss():
             self._save()
-        if not self._probe_sample:
+        if not self._probe.sampling or not is_too_high(lost.lost_since_sent, lost.tx_in_flight):
             return
-        if is_too_high(lost.lost_since_sent, lost.tx_in_flight):
-            self._handle_too_high(inflight_at_loss(lost), lost.app_limited, lost.now)
+        self._probe.note_too_high(inflight_at_loss(lost), self._cwnd, lost.app_limited)
+        if self._state is UP:
+            self._undo_state = UP
+            self._start_down(lost.now)
 
     def on_timeout(self, now: float) -> None:
         """Section 5.6.4.4: almost stop, then grow with what is delivered and restore."""
@@ -253,7 +200,7 @@ class Bbr:
         self._restore()
         model = self._model
         model.loss_in_round = False
-        self._reset_full_bw(0.0)
+        self._pipe.reset(0.0)
         if self._undo is not None:
             bw, shortterm, longterm = self._undo
             model.bw_shortterm = max(model.bw_shortterm, bw)
@@ -261,7 +208,7 @@ class Bbr:
             model.inflight_longterm = max(model.inflight_longterm, longterm)
         state, self._undo_state = self._undo_state, None
         if state is STARTUP:
-            self._full_bw_reached = False
+            self._pipe.reached = False
         if state is None or self._state in (state, PROBE_RTT):
             return
         if state is STARTUP:
@@ -292,20 +239,6 @@ class Bbr:
         self._has_rtt = True
         self._rate = self._tactic.pacing_gain * self._initial / rtt
 
-    def _reset_full_bw(self, rate: float) -> None:
-        self._full_bw = rate
-        self._full_bw_count = 0
-        self._full_bw_now = False
-
-    def _check_full_bw(self, rate: float) -> None:
-        """Section 5.3.1.2: three rounds that brought no more mean that the pipe is full."""
-        if rate >= self._full_bw * FULL_BW_GROWTH:
-            self._reset_full_bw(rate)
-            return
-        self._full_bw_count += 1
-        if self._full_bw_count >= FULL_BW_ROUNDS:
-            self._full_bw_now = self._full_bw_reached = True
-
     def _judge_losses(self, acked: Acked, app_limited: bool) -> None:
         """Once per round: sections 5.3.1.3 in Startup, 5.5.10.3 when not probing."""
         model = self._model
@@ -317,7 +250,7 @@ class Bbr:
                 model.adapt_lower_bounds(self._cwnd, PACING_MARGIN * self._sent_share())
         elif too_high and self._state is STARTUP and model.loss_events >= STARTUP_LOSS_EVENTS:
             self._undo_state = STARTUP
-            self._full_bw_reached = True
+            self._pipe.reached = True
             model.inflight_longterm = max(model.bdp, model.inflight_latest)
 
     def _advance(self, acked: Acked, app_limited: bool) -> None:
@@ -335,53 +268,37 @@ class Bbr:
     # Bandwidth probing: section 5.3.3.
 
     def _start_down(self, now: float) -> None:
-        self._model.reset_congestion_signals()
-        self._up_per_packet = math.inf
-        self._rounds_since_probe = self._random.randint(0, 1)
-        self._probe_wait = 2.0 + self._random.random()
-        self._phase_at = now
-        self._ack_phase = AckPhase.PROBE_STOPPING
-        self._model.start_round()
+        self._probe.start_down(now)
         self._enter(DOWN)
 
     def _start_refill(self) -> None:
-        self._model.reset_shortterm()
-        self._up_rounds = self._up_acked = 0
-        self._pre_precautionary = False
-        self._ack_phase = AckPhase.REFILLING
-        self._model.start_round()
+        self._probe.start_refill()
         self._enter(REFILL)
 
     def _start_up(self, acked: Acked) -> None:
-        self._probe_sample = True
-        self._ack_phase = AckPhase.PROBE_STARTING
-        self._model.start_round()
-        self._reset_full_bw(acked.delivery_rate)
+        self._pipe.reset(acked.delivery_rate)
+        self._probe.start_up(self._cwnd, self.mss)
         self._enter(UP)
-        self._raise_slope()
 
     def _advance_probe_bw(self, acked: Acked, app_limited: bool) -> None:
-        if self._adapt_longterm(acked, app_limited):
+        model, probe = self._model, self._probe
+        if model.round_start and probe.end_round(self._tactic.in_probe_bw, app_limited):
+            self._start_refill()
             return
         state = self._state
+        if model.inflight_longterm < math.inf:
+            probe.adapt_longterm(acked, self._cwnd, self.mss, state is UP)
         if state is CRUISE or state is DOWN:
-            if self._is_time_to_probe(acked.now):
+            if probe.is_due(acked.now, min(model.bdp, self._cwnd) / self.mss):
                 self._start_refill()
             elif state is DOWN and self._is_time_to_cruise(acked.in_flight):
                 self._enter(CRUISE)
         elif state is UP:
             if self._is_time_to_go_down(acked):
-                self._probe_too_high = False
+                probe.too_high = False
                 self._start_down(acked.now)
-        elif state is REFILL and self._model.round_start:
+        elif state is REFILL and model.round_start:
             self._start_up(acked)
-
-    def _is_time_to_probe(self, now: float) -> bool:
-        """Section 5.3.3.8: two to three seconds, or as often as Reno would recover."""
-        if now > self._phase_at + self._probe_wait:
-            return True
-        target = min(self._model.bdp, self._cwnd) / self.mss
-        return self._rounds_since_probe >= max(min(target, RENO_ROUNDS), 1)
 
     def _is_time_to_cruise(self, in_flight: int) -> bool:
         if in_flight > self._with_headroom():
@@ -391,70 +308,13 @@ class Bbr:
     def _is_time_to_go_down(self, acked: Acked) -> bool:
         """Section 5.3.3.7, with the precaution of 5.3.3.6."""
         longterm = self._model.inflight_longterm
-        if self._probe_too_high and acked.in_flight >= longterm:
-            self._pre_precautionary = True
+        if self._probe.too_high and acked.in_flight >= longterm:
+            self._probe.precautionary = True
             return True
         if acked.window_limited and self._cwnd >= longterm:
-            self._reset_full_bw(acked.delivery_rate)
+            self._pipe.reset(acked.delivery_rate)
             return False
-        return self._full_bw_now
-
-    def _adapt_longterm(self, acked: Acked, app_limited: bool) -> bool:
-        """Section 5.3.3.9, AdaptLongTermModel; True when it has moved the state machine."""
-        model = self._model
-        if model.round_start:
-            if self._ack_phase is AckPhase.PROBE_STARTING:
-                self._ack_phase = AckPhase.PROBE_FEEDBACK
-            elif self._ack_phase is AckPhase.PROBE_STOPPING and self._end_probe(app_limited):
-                return True
-        longterm = model.inflight_longterm
-        if longterm < math.inf and not is_too_high(acked.lost, acked.tx_in_flight):
-            if acked.tx_in_flight > longterm:
-                model.inflight_longterm = acked.tx_in_flight
-            if self._state is UP:
-                self._raise_longterm(acked)
-        return False
-
-    def _end_probe(self, app_limited: bool) -> bool:
-        """A round after UP: the cycle's bandwidth is known; go on probing if it was too short."""
-        self._probe_sample = False
-        self._ack_phase = AckPhase.INIT
-        if not self._tactic.in_probe_bw:
-            return False
-        if not app_limited:
-            self._model.advance_max_bw_filter()
-        if self._pre_precautionary and not self._probe_too_high:
-            self._start_refill()
-            return True
-        return False
-
-    def _raise_slope(self) -> None:
-        growth = 1 << self._up_rounds
-        self._up_rounds = min(self._up_rounds + 1, MAX_RAISE_ROUNDS)
-        self._up_per_packet = max(self._cwnd / growth, self.mss)
-
-    def _raise_longterm(self, acked: Acked) -> None:
-        model = self._model
-        if not acked.window_limited or self._cwnd < model.inflight_longterm:
-            return
-        self._up_acked += acked.newly_acked
-        if self._up_acked >= self._up_per_packet:
-            packets = int(self._up_acked / self._up_per_packet)
-            self._up_acked -= int(packets * self._up_per_packet)
-            model.inflight_longterm += packets * self.mss
-        if model.round_start:
-            self._raise_slope()
-
-    def _handle_too_high(self, in_flight: float, app_limited: bool, now: float) -> None:
-        """Section 5.5.10.2: this much in flight was more than the path bears."""
-        self._probe_too_high = True
-        self._probe_sample = False
-        if not app_limited:
-            target = min(self._model.bdp, self._cwnd)
-            self._model.inflight_longterm = max(in_flight, BETA * target)
-        if self._state is UP:
-            self._undo_state = UP
-            self._start_down(now)
+        return self._pipe.now
 
     # Round-trip probing: section 5.3.4.
 
@@ -467,9 +327,8 @@ class Bbr:
             self._save_cwnd()
             self._enter(PROBE_RTT)
             self._probe_rtt_done_at = None
-            self._ack_phase = AckPhase.PROBE_STOPPING
             self._probe_rtt_started_at, self._probe_rtt_ended_at = now, math.inf
-            model.start_round()
+            self._probe.stop_sampling()
         if self._probe_rtt_done_at is None:
             if acked.in_flight <= self._probe_rtt_window():
                 self._probe_rtt_done_at = now + PROBE_RTT_DURATION
@@ -490,7 +349,7 @@ class Bbr:
         self._model.probe_rtt_at = self._probe_rtt_ended_at = now
         self._restore()
         self._model.reset_shortterm()
-        if self._full_bw_reached:
+        if self._pipe.reached:
             self._start_down(now)
             self._enter(CRUISE)
         else:
@@ -500,7 +359,7 @@ class Bbr:
 
     def _set_rate(self, gain: float) -> None:
         rate = gain * PACING_MARGIN * self._model.bw
-        if rate > self._rate or (self._full_bw_reached and rate > 0.0):
+        if rate > self._rate or (self._pipe.reached and rate > 0.0):
             self._rate = rate
 
     def _offload_budget(self) -> float:
@@ -526,7 +385,7 @@ class Bbr:
         if state is UP:
             target += 2 * self.mss
         cwnd = self._cwnd
-        if self._full_bw_reached:
+        if self._pipe.reached:
             cwnd = min(cwnd + newly_acked, target)
         elif cwnd < target or model.delivered < self._initial:
             cwnd += newly_acked

@@ -1,0 +1,329 @@
+"""The asyncio shell around one transport engine: events to streams, datagrams to the link, a timer.
+
+Its rhythm is: input, events, transmit, re-arm one timer. Transmission waits for the end of the
+loop's turn, so that acknowledgements ride on the application's answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from keynet.address import SocketAddress
+from keynet.engine import Buffer, Datagrams
+from keynet.errors import KeynetError, LocallyClosed
+from keynet.identity import PeerIdentity
+from keynet.signalling.link import Link
+from keynet.transport.api import (
+    ConnectionTerminated,
+    HandshakeCompleted,
+    StreamClosed,
+    StreamEnded,
+    StreamEstablished,
+    StreamId,
+    StreamOpened,
+    StreamReadable,
+    StreamWritable,
+    TransportEngine,
+    TransportEvent,
+)
+from keynet.transport.stream import Stream
+from keynet.udp.api import Sent
+
+ROUNDS_PER_TURN = 4
+"""Transmissions in one turn of the loop before others get theirs."""
+
+
+class Connection:
+    """A secure association with one peer, over one link."""
+
+    def __init__(
+        self,
+        engine: TransportEngine,
+        link: Link,
+        transport: str,
+        on_established: Callable[[Connection], None],
+        on_terminated: Callable[[Connection], None],
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.transport = transport
+        """The transport's name."""
+        self.opened_at = self.loop.time()
+        self.established_at: float | None = None
+        """When the peer had proved its identity, by the loop's clock."""
+        self.idle_since = self.opened_at
+        """Since when there has been no stream; meaningless while there is one."""
+        self.error: KeynetError | None = None
+        """What ended the connection; None while it lives and after a local close."""
+        self.closed = False
+        self.waiters = 0
+        """Dialling callers; the last one to leave before the handshake ends the dial."""
+        self._engine = engine
+        self._link = link
+        self._peer: PeerIdentity | None = None
+        self._on_established = on_established
+        self._on_terminated = on_terminated
+        self._streams: dict[StreamId, Stream] = {}
+        self._opening: dict[StreamId, asyncio.Future[Stream]] = {}
+        self._accepted: deque[Stream] = deque()
+        self._accepting: deque[asyncio.Future[None]] = deque()
+        self._established: asyncio.Future[None] = self.loop.create_future()
+        self._terminated: asyncio.Future[None] = self.loop.create_future()
+        self._held: list[Datagrams] = []
+        self._blocked = False
+        self._flushing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.flush_soon()
+
+    # What people ask
+
+    @property
+    def peer(self) -> PeerIdentity:
+        """Who the peer has proved to be. LocallyClosed before `established_at` is set."""
+        if self._peer is None:
+            raise LocallyClosed("the peer has not proved its identity yet")
+        return self._peer
+
+    @property
+    def remote(self) -> SocketAddress:
+        """The peer's UDP address on the path in use."""
+        return self._link.path.remote
+
+    @property
+    def local(self) -> str | None:
+        """The local IP on the path in use, when it is known."""
+        return self._link.path.local
+
+    @property
+    def stream_count(self) -> int:
+        return len(self._streams) + len(self._opening)
+
+    def stats(self) -> dict[str, float | int | str]:
+        """The engine's counters and gauges."""
+        return self._engine.stats()
+
+    async def wait_established(self) -> None:
+        """Wait for the handshake. Raises what ended the connection before it."""
+        await asyncio.shield(self._established)
+
+    async def wait_closed(self) -> KeynetError | None:
+        """Wait for the end; returns why, None after a local close."""
+        await asyncio.shield(self._terminated)
+        return self.error
+
+    # Streams
+
+    async def open_stream(self) -> Stream:
+        """A new stream to the peer. Raises ClosedError or ConnectError. Cancelling resets it."""
+        stream_id = self._engine.open_stream(self.loop.time())
+        opening: asyncio.Future[Stream] = self.loop.create_future()
+        self._opening[stream_id] = opening
+        self._after_verb()
+        try:
+            return await opening
+        except asyncio.CancelledError:
+            self._abandon(stream_id, opening)
+            raise
+
+    def _abandon(self, stream_id: StreamId, opening: asyncio.Future[Stream]) -> None:
+        if self._opening.pop(stream_id, None) is not None:
+            self.reset(stream_id)
+        elif opening.done() and not opening.cancelled() and opening.exception() is None:
+            opening.result().reset()
+
+    async def accept_stream(self) -> Stream:
+        """The next stream that the peer opens. Raises what ended the connection."""
+        while not self._accepted:
+            if self.closed:
+                raise self.error or LocallyClosed("the connection is closed")
+            waiter: asyncio.Future[None] = self.loop.create_future()
+            self._accepting.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._accepting:
+                    self._accepting.remove(waiter)
+        return self._accepted.popleft()
+
+    async def aclose(self) -> None:
+        """End all streams cleanly, then the connection. Idempotent."""
+        self.close()
+        await asyncio.shield(self._terminated)
+
+    def close(self) -> None:
+        """Start to end it; `wait_closed` tells when that is done. Idempotent."""
+        if not self.closed:
+            self._engine.close(self.loop.time())
+            self._after_verb()
+
+    # What streams ask
+
+    def read(self, stream_id: StreamId, max_bytes: int) -> bytes:
+        data = self._engine.read(stream_id, max_bytes, self.loop.time())
+        self._after_verb()
+        return data
+
+    def write(self, stream_id: StreamId, data: Buffer) -> int:
+        taken = self._engine.write(stream_id, data, self.loop.time())
+        self.flush_soon()
+        return taken
+
+    def write_eof(self, stream_id: StreamId) -> None:
+        self._engine.write_eof(stream_id, self.loop.time())
+        self.flush_soon()
+
+    def reset(self, stream_id: StreamId) -> None:
+        self._engine.reset(stream_id, self.loop.time())
+        self._after_verb()
+
+    def _after_verb(self) -> None:
+        self._take_events()
+        self.flush_soon()
+
+    # What the host tells
+
+    def datagrams_received(self, datagrams: Datagrams, now: float) -> None:
+        self._engine.receive(datagrams, now)
+
+    def drained(self) -> None:
+        """The wake-up's datagrams are all in: tell the streams, answer after they have run."""
+        self._take_events()
+        self.flush_soon()
+
+    def writable(self) -> None:
+        """The socket has room again."""
+        if self._blocked:
+            self._blocked = False
+            self.flush_soon()
+
+    def abort(self, error: KeynetError) -> None:
+        """The endpoint is gone: end without another datagram."""
+        self._terminate(error)
+
+    # Transmission
+
+    def flush_soon(self) -> None:
+        """Transmit at the end of this turn of the loop."""
+        if not self._flushing and not self.closed:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        for _ in range(ROUNDS_PER_TURN):
+            if self.closed or self._blocked:
+                return
+            sent = self._transmit()
+            if not self._take_events() and not sent:
+                self._arm_timer()
+                return
+        self.flush_soon()
+
+    def _transmit(self) -> bool:
+        """Send one round of what the engine has; False when it has nothing."""
+        queue = self._held or self._engine.datagrams_to_send(self.loop.time())
+        for index, datagrams in enumerate(queue):
+            if self._link.send(datagrams) is Sent.BLOCKED:
+                self._blocked = True
+                self._held = queue[index:]
+                return True
+        self._held = []
+        return bool(queue)
+
+    def _arm_timer(self) -> None:
+        """One timer; when the deadline moved back, the old one fires early and looks again."""
+        deadline = self._engine.next_deadline()
+        if deadline is None or self.closed:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self.loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        deadline = self._engine.next_deadline()
+        if deadline is not None and deadline <= now:
+            self._engine.handle_deadline(now)
+            self._take_events()
+        self.flush_soon()
+
+    # Events
+
+    def _take_events(self) -> bool:
+        """Pass on what the engine has to say; False when that is nothing."""
+        event = self._engine.next_event()
+        if event is None:
+            return False
+        while event is not None:
+            self._handle(event)
+            event = self._engine.next_event()
+        return True
+
+    def _handle(self, event: TransportEvent) -> None:
+        match event:
+            case StreamReadable(stream_id):
+                self._streams[stream_id].readable()
+            case StreamWritable(stream_id):
+                self._streams[stream_id].writable()
+            case StreamEnded(stream_id):
+                self._streams[stream_id].ended()
+            case StreamEstablished(stream_id):
+                self._stream_established(stream_id)
+            case StreamOpened(stream_id):
+                self._stream_opened(stream_id)
+            case StreamClosed(stream_id, error):
+                self._stream_closed(stream_id, error)
+            case HandshakeCompleted(peer):
+                self._handshake_completed(peer)
+            case ConnectionTerminated(error):
+                self._terminate(error)
+
+    def _handshake_completed(self, peer: PeerIdentity) -> None:
+        self._peer = peer
+        self.established_at = self.loop.time()
+        if not self._established.done():
+            self._established.set_result(None)
+        self._on_established(self)
+
+    def _stream_established(self, stream_id: StreamId) -> None:
+        stream = self._streams[stream_id] = Stream(self, stream_id)
+        opening = self._opening.pop(stream_id, None)
+        if opening is not None and not opening.done():
+            opening.set_result(stream)
+
+    def _stream_opened(self, stream_id: StreamId) -> None:
+        stream = self._streams[stream_id] = Stream(self, stream_id)
+        self._accepted.append(stream)
+        if self._accepting:
+            self._accepting.popleft().set_result(None)
+
+    def _stream_closed(self, stream_id: StreamId, error: KeynetError | None) -> None:
+        opening = self._opening.pop(stream_id, None)
+        if opening is not None and not opening.done():
+            opening.set_exception(error or LocallyClosed("the stream closed before it was open"))
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            stream.closed(error)
+        self.idle_since = self.loop.time()
+
+    def _terminate(self, error: KeynetError | None) -> None:
+        if self.closed:
+            return
+        self.closed, self.error = True, error
+        if self._timer is not None:
+            self._timer.cancel()
+        self._held = []
+        ending = error or LocallyClosed("the connection was closed")
+        for stream_id in [*self._opening, *self._streams]:
+            self._stream_closed(stream_id, ending)
+        if not self._established.done():
+            self._established.set_exception(ending)
+            self._established.exception()  # nobody may be waiting for it
+        self._terminated.set_result(None)
+        while self._accepting:
+            self._accepting.popleft().set_result(None)
+        self._on_terminated(self)

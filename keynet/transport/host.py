@@ -1,0 +1,242 @@
+"""All connections of one endpoint: it dials, it listens, and it routes what arrives.
+
+One connection per peer, found by any node id of the peer's chain. Whoever has not proved an
+identity yet is provisional, and of those there is a bounded number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+
+from keynet.address import NodeId, SocketAddress
+from keynet.engine import Datagrams
+from keynet.errors import (
+    ClosedError,
+    ConfigError,
+    ConnectionLost,
+    HandshakeFailed,
+    LocallyClosed,
+    UnclaimedNodeId,
+)
+from keynet.identity import Identity
+from keynet.signalling.link import Link
+from keynet.transport.api import Transport
+from keynet.transport.connection import Connection
+from keynet.udp.api import Endpoint
+from keynet.udp.path import Path
+
+log = logging.getLogger(__name__)
+
+MAX_PROVISIONAL = 256
+"""Answered first datagrams whose senders have proved nothing yet; beyond it the oldest goes."""
+MAX_CONNECTIONS = 4096
+IDLE_TIMEOUT = 60.0
+"""Seconds after which a connection without streams is forgotten; a new dial is cheap."""
+
+
+class Host:
+    """Dials and answers over one endpoint; `identity` may be replaced while it runs."""
+
+    def __init__(
+        self, endpoint: Endpoint, identity: Identity, transports: Sequence[Transport]
+    ) -> None:
+        """`transports` in order of preference; the first one dials by default."""
+        if not transports:
+            raise ConfigError("a host needs at least one transport")
+        self.identity = identity
+        self._endpoint = endpoint
+        self._transports = {transport.name: transport for transport in transports}
+        self._loop = asyncio.get_running_loop()
+        self._by_remote: dict[SocketAddress, Connection] = {}
+        self._by_peer: dict[NodeId, Connection] = {}
+        self._provisional: dict[Connection, None] = {}
+        self._touched: dict[Connection, None] = {}
+        self._arrived: deque[Connection] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+        self._unclaimed = 0
+        self._evicted = 0
+        self._reaper = self._loop.call_later(IDLE_TIMEOUT, self._reap)
+        endpoint.set_receiver(self)
+
+    # Connections
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """Those whose peers have proved their identity."""
+        return tuple(c for c in self._by_remote.values() if c.established_at is not None)
+
+    def connection(self, node_id: NodeId) -> Connection | None:
+        """The live connection to a node, by any id of its chain."""
+        return self._by_peer.get(node_id)
+
+    async def connect(
+        self, node_id: NodeId, remote: SocketAddress, *, transport: str | None = None
+    ) -> Connection:
+        """A connection to `node_id`: the live one, or a new one to `remote`.
+
+        Simultaneous calls share one dial, which ends when the last caller leaves. Raises
+        ConnectError, IdentityError, DeadlineExceeded or ConfigError (unknown transport).
+        """
+        connection = self._by_peer.get(node_id) or self._by_remote.get(remote)
+        if connection is None or connection.closed:
+            connection = self._dial(node_id, remote, transport)
+        connection.waiters += 1
+        try:
+            await connection.wait_established()
+        except ClosedError as error:
+            raise HandshakeFailed(f"{node_id.short} at {remote}: {error}") from error
+        finally:
+            connection.waiters -= 1
+            if not connection.waiters and connection.established_at is None:
+                connection.close()
+        if not connection.peer.matches(node_id):
+            raise UnclaimedNodeId(f"{remote} is {connection.peer.node_id}, not {node_id}")
+        return connection
+
+    def _dial(self, node_id: NodeId, remote: SocketAddress, name: str | None) -> Connection:
+        if self._closed:
+            raise LocallyClosed("the host is closed")
+        transport = self._transport(name)
+        link = Link(self._endpoint, Path(remote))
+        engine = transport.connect(link, self.identity, node_id, self._loop.time())
+        connection = Connection(engine, link, transport.name, self._dialled, self._forget)
+        self._by_remote[remote] = connection
+        return connection
+
+    def _transport(self, name: str | None) -> Transport:
+        if name is None:
+            return next(iter(self._transports.values()))
+        if name not in self._transports:
+            known = ", ".join(self._transports)
+            raise ConfigError(f"no transport called {name!r} is running here; there is {known}")
+        return self._transports[name]
+
+    async def accept(self) -> Connection:
+        """The next connection that a peer made and proved its identity on.
+
+        Raises LocallyClosed once the host is closed.
+        """
+        while not self._arrived:
+            if self._closed:
+                raise LocallyClosed("the host is closed")
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiting.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiting:
+                    self._waiting.remove(waiter)
+        return self._arrived.popleft()
+
+    async def aclose(self) -> None:
+        """End every connection cleanly, within about a second. The endpoint stays open."""
+        self._closed = True
+        self._reaper.cancel()
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        await asyncio.gather(*(c.aclose() for c in list(self._by_remote.values())))
+
+    def stats(self) -> dict[str, int]:
+        """Counters and gauges for people."""
+        return {
+            "connections": len(self._by_remote) - len(self._provisional),
+            "provisional": len(self._provisional),
+            "evicted": self._evicted,
+            "unclaimed": self._unclaimed,
+        }
+
+    # What the endpoint tells
+
+    def datagrams_received(self, datagrams: Datagrams, path: Path, now: float) -> None:
+        connection = self._by_remote.get(path.remote)
+        if connection is not None:
+            connection.datagrams_received(datagrams, now)
+            self._touched[connection] = None
+        else:
+            self._receive_first(datagrams, path, now)
+
+    def _receive_first(self, datagrams: Datagrams, path: Path, now: float) -> None:
+        """Nobody is known at that address: a transport may claim it, else it is dropped."""
+        first = next(iter(datagrams), b"")
+        for transport in self._transports.values():
+            if transport.claims(first):
+                break
+        else:
+            self._unclaimed += 1
+            return
+        if self._closed or len(self._by_remote) >= MAX_CONNECTIONS:
+            return
+        if len(self._provisional) >= MAX_PROVISIONAL:
+            self._evict()
+        link = Link(self._endpoint, path)
+        engine = transport.accept(link, datagrams, self.identity, now)
+        connection = Connection(engine, link, transport.name, self._answered, self._forget)
+        self._by_remote[path.remote] = connection
+        self._provisional[connection] = None
+
+    def _evict(self) -> None:
+        """Make room: a flood of first datagrams may not keep honest dialers out."""
+        self._evicted += 1
+        oldest = next(iter(self._provisional))
+        oldest.abort(HandshakeFailed("too many dialers at once"))
+
+    def drained(self, now: float) -> None:
+        touched, self._touched = self._touched, {}
+        for connection in touched:
+            connection.drained()
+
+    def writable(self) -> None:
+        for connection in list(self._by_remote.values()):
+            connection.writable()
+
+    def endpoint_failed(self, error: OSError) -> None:
+        """The socket broke: every connection is lost at once."""
+        log.error("the UDP endpoint failed: %s", error)
+        for connection in list(self._by_remote.values()):
+            connection.abort(ConnectionLost(f"this node's UDP socket failed: {error}"))
+
+    # What connections tell
+
+    def _dialled(self, connection: Connection) -> None:
+        self._know(connection)
+        self._announce(connection)
+
+    def _answered(self, connection: Connection) -> None:
+        self._provisional.pop(connection, None)
+        self._know(connection)
+        self._announce(connection)
+
+    def _announce(self, connection: Connection) -> None:
+        """Dialled or answered, the peer may open streams on it: whoever accepts must know."""
+        self._arrived.append(connection)
+        if self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _know(self, connection: Connection) -> None:
+        for node_id in connection.peer.lineage:
+            self._by_peer[node_id] = connection
+
+    def _forget(self, connection: Connection) -> None:
+        self._provisional.pop(connection, None)
+        self._touched.pop(connection, None)
+        if connection in self._arrived:
+            self._arrived.remove(connection)
+        if self._by_remote.get(connection.remote) is connection:
+            del self._by_remote[connection.remote]
+        for node_id in [i for i, c in self._by_peer.items() if c is connection]:
+            del self._by_peer[node_id]
+
+    def _reap(self) -> None:
+        """Forget connections that nobody has used for a while."""
+        now = self._loop.time()
+        for connection in self.connections:
+            if not connection.stream_count and now - connection.idle_since >= IDLE_TIMEOUT:
+                connection.close()
+        self._reaper = self._loop.call_later(IDLE_TIMEOUT, self._reap)
