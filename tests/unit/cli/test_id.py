@@ -1,0 +1,87 @@
+"""`keynet id`: what each verb prints, and one line for each fault."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from keynet.cli.id import app
+from keynet.identity import IdentityStore
+from keynet.state import StateLock
+
+run = CliRunner()
+
+
+def facts(*words: str) -> dict[str, object]:
+    result = run.invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert isinstance(facts, dict)
+    return facts
+
+
+def test_new_show_and_rotate_agree(tmp_path: Path) -> None:
+    state = ("--state", str(tmp_path))
+    made = facts("new", *state)
+    assert facts("show", *state) == made
+    rotated = facts("rotate", *state)
+    assert rotated["lineage"] == [rotated["node_id"], made["node_id"]]
+    assert facts("show", *state) == rotated
+
+
+def test_people_see_every_id_whole(tmp_path: Path) -> None:
+    made = facts("new", "--state", str(tmp_path))
+    rotated = facts("rotate", "--state", str(tmp_path))
+    shown = run.invoke(app, ["show", "--state", str(tmp_path)]).stdout
+    assert str(made["node_id"]) in shown
+    assert str(rotated["node_id"]) in shown
+
+
+def test_the_environment_names_the_directory(isolated_state: Path) -> None:
+    made = facts("new")
+    assert made["state"] == str(isolated_state)
+    assert str(IdentityStore(isolated_state).load().node_id) == made["node_id"]
+
+
+def test_a_passphrase_from_a_file_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "passphrase"
+    file.write_bytes(b"correct horse\r\nanother line\n")
+    made = facts("new", "--passphrase-file", str(file))
+    monkeypatch.setenv("KEYNET_PASSPHRASE", "correct horse")
+    assert facts("show") == made
+    monkeypatch.setenv("KEYNET_PASSPHRASE", "wrong")
+    assert "wrong passphrase" in fault("show")
+
+
+def fault(*words: str) -> str:
+    result = run.invoke(app, list(words))
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert "horse" not in result.stderr
+    return result.stderr
+
+
+def test_faults_are_one_line_each(tmp_path: Path) -> None:
+    state = ("--state", str(tmp_path))
+    assert "keynet id new" in fault("show", *state)
+    assert "keynet id new" in fault("rotate", *state)
+    facts("new", *state)
+    assert "exists already" in fault("new", *state)
+    missing = str(tmp_path / "missing")
+    assert "cannot be read" in fault("show", *state, "--passphrase-file", missing)
+    (tmp_path / "empty").touch()
+    assert "no passphrase" in fault("show", *state, "--passphrase-file", str(tmp_path / "empty"))
+
+
+def test_a_running_nodes_identity_is_not_rotated_under_it(tmp_path: Path) -> None:
+    made = facts("new", "--state", str(tmp_path))
+    with StateLock(tmp_path):
+        assert f"process {os.getpid()}" in fault("rotate", "--state", str(tmp_path))
+        assert facts("show", "--state", str(tmp_path)) == made
