@@ -49,6 +49,8 @@ class Connection:
         self.loop = asyncio.get_running_loop()
         self.transport = transport
         """The transport's name."""
+        self.dialed = False
+        """Whether this side dialled."""
         self.opened_at = self.loop.time()
         self.established_at: float | None = None
         """When the peer had proved its identity, by the loop's clock."""

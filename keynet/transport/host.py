@@ -104,6 +104,7 @@ class Host:
         link = Link(self._endpoint, Path(remote))
         engine = transport.connect(link, self.identity, node_id, self._loop.time())
         connection = Connection(engine, link, transport.name, self._dialled, self._forget)
+        connection.dialed = True
         self._by_remote[remote] = connection
         return connection
 
