@@ -23,6 +23,9 @@ _NO_SEGMENTATION = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP
 """What a kernel or a device without segmentation answers (EIO: no checksum offload)."""
 
 
+_OK = Sent.OK  # an enum's attribute costs on the hot path
+
+
 class SendingSocket(Protocol):
     """The part of a socket that sending needs."""
 
@@ -80,11 +83,13 @@ class Sender:
             if fault == 0:
                 self.batches += 1
                 self.octets += size
-                return Sent.OK
+                return _OK
             return self._failed(fault, datagrams, 0, route)
         return self._send_in_parts(datagrams, together, route)
 
     def _send_in_parts(self, datagrams: Datagrams, together: int, route: Route) -> Sent:
+        if together == datagrams.stride and not route.control:
+            return self._send_one_by_one(datagrams, route)
         view, stride = memoryview(datagrams.data), datagrams.stride
         for start in range(0, len(view), together):
             fault = self._transmit(view[start : start + together], stride, route)
@@ -92,7 +97,21 @@ class Sender:
                 return self._failed(fault, datagrams, start, route)
             self.octets += min(together, len(view) - start)
         self.batches += 1
-        return Sent.OK
+        return _OK
+
+    def _send_one_by_one(self, datagrams: Datagrams, route: Route) -> Sent:
+        """The hot loop where the kernel does not segment."""
+        view, stride = memoryview(datagrams.data), datagrams.stride
+        sendto, sockaddr, start = self.socket.sendto, route.sockaddr, 0
+        try:
+            for start in range(0, len(view), stride):
+                sendto(view[start : start + stride], sockaddr)
+        except OSError as error:
+            self.octets += start
+            return self._failed(error.errno or errno.EIO, datagrams, start, route)
+        self.octets += len(view)
+        self.batches += 1
+        return _OK
 
     def _transmit(self, data: Buffer, stride: int, route: Route) -> int:
         """One system call; 0, or the error's number."""

@@ -17,11 +17,16 @@ SockAddr = tuple[Any, ...]
 
 
 def sockaddr_of(address: SocketAddress) -> SockAddr:
-    """The system's form. Raises OSError for a zone that names no interface."""
-    if not address.is_ipv6:
-        return (address.host, address.port)
+    """The system's form.
+
+    Raises OSError for a zone that names no interface, ValueError for what is no numeric address:
+    the system would look a name up, and block.
+    """
     host, _, zone = address.host.partition("%")
-    return (host, address.port, 0, scope_of(zone))
+    ipaddress.ip_address(host)
+    if not 0 <= address.port <= 65535:
+        raise ValueError(f"not a port: {address.port}")
+    return (host, address.port, 0, scope_of(zone)) if address.is_ipv6 else (host, address.port)
 
 
 def address_of(sockaddr: SockAddr) -> SocketAddress:
