@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from keynet.errors import ContractBroken, PluginConflict, PluginLoadFailed, PluginNotFound
+from keynet.errors import (
+    ConfigError,
+    ContractBroken,
+    PluginConflict,
+    PluginLoadFailed,
+    PluginNotFound,
+)
 
 if TYPE_CHECKING:
     from stevedore.extension import ExtensionManager
@@ -104,13 +110,16 @@ def load(group: str, name: str) -> Factory:
 def create(group: str, name: str, contract: type, **settings: object) -> Any:
     """What the plugin's factory makes of `settings`, checked against the layer's `contract`.
 
-    `contract` is a runtime-checkable Protocol. Raises what `load` raises, PluginLoadFailed when
-    the factory itself fails (an unknown setting, for one), and ContractBroken when its product
+    `contract` is a runtime-checkable Protocol. Raises what `load` raises, ConfigError when the
+    factory says so of a setting's value, PluginLoadFailed when it fails otherwise (an unknown
+    setting, for one), and ContractBroken when its product
     lacks part of the contract or goes by another name than its entry point.
     """
     factory = load(group, name)
     try:
         product = factory(**settings)
+    except ConfigError:
+        raise
     except Exception as error:
         given = ", ".join(sorted(settings)) or "no settings"
         raise PluginLoadFailed(

@@ -55,7 +55,7 @@ class Config:
     """The state directory; None for the platform's own place."""
     passphrase_file: Path | None = None
     """A file whose first line unlocks the keys."""
-    log_level: str = "info"
+    log_level: str = "warning"
     log_json: bool = False
     """Log lines as JSON objects."""
     json: bool = False

@@ -1,0 +1,35 @@
+"""The composition root: `async with Node(Config(...)) as node` is where library use begins."""
+
+from keynet.node.events import (
+    ConnectionLost,
+    ConnectionOpened,
+    DialFailed,
+    Events,
+    EventsMissed,
+    IdentityChanged,
+    NodeEvent,
+    Ready,
+    Stopped,
+    StreamRefused,
+    StreamServed,
+    Subscription,
+    as_json,
+)
+from keynet.node.node import Node
+
+__all__ = [
+    "ConnectionLost",
+    "ConnectionOpened",
+    "DialFailed",
+    "Events",
+    "EventsMissed",
+    "IdentityChanged",
+    "Node",
+    "NodeEvent",
+    "Ready",
+    "Stopped",
+    "StreamRefused",
+    "StreamServed",
+    "Subscription",
+    "as_json",
+]

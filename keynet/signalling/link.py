@@ -6,6 +6,7 @@ change what a link does inside, and nothing above it.
 
 from __future__ import annotations
 
+from keynet.address import SocketAddress
 from keynet.engine import Datagrams
 from keynet.udp.api import Endpoint, Sent
 from keynet.udp.budget import ReceiveBudget
@@ -24,6 +25,15 @@ class Link:
         self._endpoint = endpoint
         self.path = path
         self.rtt: float | None = None
+
+    @property
+    def local(self) -> SocketAddress | None:
+        """This side's address on the path in use; its IP is the socket's own (perhaps a wildcard)
+        while the kernel chooses."""
+        for bound in self._endpoint.addresses:
+            if bound.is_ipv6 == self.path.remote.is_ipv6:
+                return SocketAddress(self.path.local or bound.host, bound.port)
+        return None
 
     @property
     def mtu(self) -> int:

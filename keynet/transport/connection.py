@@ -93,9 +93,9 @@ class Connection:
         return self._link.path.remote
 
     @property
-    def local(self) -> str | None:
-        """The local IP on the path in use, when it is known."""
-        return self._link.path.local
+    def local(self) -> SocketAddress | None:
+        """This side's UDP address on the path in use, when it is known."""
+        return self._link.local
 
     @property
     def stream_count(self) -> int:

@@ -10,7 +10,13 @@ from typing import Protocol, runtime_checkable
 import pytest
 
 from keynet import plugins
-from keynet.errors import ContractBroken, PluginConflict, PluginLoadFailed, PluginNotFound
+from keynet.errors import (
+    ConfigError,
+    ContractBroken,
+    PluginConflict,
+    PluginLoadFailed,
+    PluginNotFound,
+)
 
 GROUP = "keynet.test-group"
 
@@ -53,6 +59,9 @@ class Dog:
     def __init__(self, sound="woof"): self.sound = sound
     def speak(self): return self.sound
 def dog(**settings): return Dog(**settings)
+def choosy(**settings):
+    from keynet.errors import ConfigError
+    raise ConfigError("no such sound")
 def stone(**settings): return object()
 def impostor(**settings):
     d = Dog(); d.name = "cat"; return d
@@ -147,6 +156,12 @@ def test_a_setting_the_factory_does_not_know(install: Install) -> None:
     install("fake_good", {"dog": "fake_good:dog"}, GOOD)
     with pytest.raises(PluginLoadFailed, match="'dog' refused to start with colour"):
         plugins.create(GROUP, "dog", Animal, colour="red")
+
+
+def test_a_setting_whose_value_the_factory_refuses(install: Install) -> None:
+    install("fake_good", {"dog": "fake_good:choosy"}, GOOD)
+    with pytest.raises(ConfigError, match="no such sound"):
+        plugins.create(GROUP, "dog", Animal, sound="?")
 
 
 def test_a_product_that_lacks_part_of_the_contract(install: Install) -> None:

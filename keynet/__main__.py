@@ -1,0 +1,5 @@
+"""`python -m keynet` is the `keynet` command."""
+
+from keynet.cli import main
+
+main()

@@ -1,0 +1,148 @@
+"""`keynet run`: a node in the foreground, until a signal ends it. Wiring of flags only."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keynet.cli.id import read_passphrase
+from keynet.cli.logs import set_up_logging
+from keynet.cli.output import EventPrinter
+from keynet.config import Config, read
+from keynet.control import ControlServer
+from keynet.control.status import verbs
+from keynet.node import Node
+
+
+def command(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", envvar="KEYNET_CONFIG", help="TOML file with these settings; flags win."
+        ),
+    ] = None,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="UDP address; once for IPv4, once for IPv6."),
+    ] = None,
+    proxy: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT|unix:PATH", help="Where the forward proxy listens."),
+    ] = None,
+    proxy_token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN",
+            envvar="KEYNET_PROXY_TOKEN",
+            show_envvar=True,
+            help="What the proxy's clients must show; made, and kept, when not given.",
+        ),
+    ] = None,
+    expose: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PORT=HOST:PORT|PORT=unix:PATH", help="A local server to let peers in to."
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODEID[=PORT,…]|any", help="Who may reach it: nobody by default."),
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODEID@HOST:PORT", help="A peer's UDP address."),
+    ] = None,
+    transport: Annotated[
+        str | None, typer.Option(metavar="NAME", help="See keynet plugins. [default: utp]")
+    ] = None,
+    transport_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Its settings, as congestion=cubic."),
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="For a whole CONNECT. [default: 15]")
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", envvar="KEYNET_STATE", help="Where identity and token are kept."
+        ),
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Unlocks the keys (else $KEYNET_PASSPHRASE)."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Events as JSON, one a line.")] = False,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+    ] = None,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log lines as JSON.")] = False,
+) -> None:
+    """Run a node: expose services to peers, and reach theirs through its proxy.
+
+    Closes in order, with status 0, on SIGINT and SIGTERM.
+    """
+    flags = {name: value for name, value in locals().items() if name != "config"}
+    settings = read(config, flags)
+    set_up_logging(settings.log_level, as_json=settings.log_json)
+    asyncio.run(serve(settings))
+
+
+async def serve(config: Config) -> None:
+    """A node and its control socket, until a signal, or until the node fails (KeynetError)."""
+    stop = asyncio.Event()
+    _on_signals(stop.set)
+    node = Node(config, passphrase=read_passphrase(config.passphrase_file))
+    printer = EventPrinter(node.events.subscribe(), as_json=config.json)
+    try:
+        if not await _before(stop, node.start()):
+            return
+        assert node.state is not None
+        control = ControlServer(node.state, verbs(node))
+        await control.start()
+        try:
+            printer.start()
+            await _before(stop, printer.ended())
+        finally:
+            await control.aclose()
+    finally:
+        await node.aclose()
+        await printer.aclose()
+    if node.failure is not None:
+        raise node.failure
+
+
+async def _before(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Whether `work` was done before `stop` was set; it is cancelled otherwise."""
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+        await asyncio.gather(task, stopping, return_exceptions=True)
+    if task.cancelled():
+        return False
+    task.result()
+    return True
+
+
+def _on_signals(stop: Callable[[], object]) -> None:
+    """Call `stop` on the loop at the first SIGINT or SIGTERM; a second one kills as usual."""
+    loop = asyncio.get_running_loop()
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def caught(*_: object) -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+        loop.call_soon_threadsafe(stop)
+
+    for number in usual:
+        signal.signal(number, caught)

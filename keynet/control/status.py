@@ -1,0 +1,73 @@
+"""The `status` verb: what a running node is, has and is connected to, as JSON types."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import keynet
+
+if TYPE_CHECKING:
+    from keynet.node import Node
+    from keynet.transport.connection import Connection
+
+MAX_CONNECTIONS = 1000
+"""Connections told of one by one: the answer must fit into a line."""
+
+
+def verbs(node: Node) -> dict[str, Any]:
+    """The verbs of a node's control socket."""
+
+    async def status(_: Mapping[str, Any]) -> Any:
+        return describe(node)
+
+    async def rotate(_: Mapping[str, Any]) -> Any:
+        return {"node_id": str(await node.rotate())}
+
+    return {"status": status, "rotate": rotate}
+
+
+def describe(node: Node) -> dict[str, Any]:
+    """Everything about the node that its owner may know, the proxy token included."""
+    connections = node.host.connections
+    return {
+        "version": keynet.__version__,
+        "process": os.getpid(),
+        "node_id": str(node.node_id),
+        "lineage": [str(node_id) for node_id in node.identity.lineage],
+        "certificate_expires_at": node.identity.expires_at.isoformat(),
+        "udp": [str(address) for address in node.endpoint.addresses],
+        "transport": node.config.transport,
+        "proxy": node.proxy,
+        "proxy_token": node.proxy_token,
+        "services": {str(s.port): str(s.target) for s in node.reverse_proxy.services},
+        "allow": _allowed(node),
+        "peers": [str(peer) for peer in node.config.peer],
+        "connections": [_connection(one) for one in connections[:MAX_CONNECTIONS]],
+        "connection_count": len(connections),
+        "tunnels": {
+            "to_peers": len(node.forward_proxy.audit),
+            "from_peers": len(node.reverse_proxy.audit),
+        },
+        "socket": node.endpoint.stats(),
+    }
+
+
+def _allowed(node: Node) -> list[str] | str:
+    access = node.reverse_proxy.access
+    return "any" if access.anyone else [str(rule) for rule in access]
+
+
+def _connection(connection: Connection) -> dict[str, Any]:
+    return {
+        "peer": str(connection.peer.node_id),
+        "lineage": [str(node_id) for node_id in connection.peer.lineage],
+        "transport": connection.transport,
+        "remote": str(connection.remote),
+        "local": str(connection.local) if connection.local is not None else None,
+        "streams": connection.stream_count,
+        "dialed": connection.dialed,
+        "age_seconds": round(connection.loop.time() - connection.opened_at, 3),
+        "stats": connection.stats(),
+    }

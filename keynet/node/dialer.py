@@ -1,0 +1,94 @@
+"""From a node id to a live connection: an open one, an address that was given, static peers.
+
+Injected into the forward proxy as its `Dialer`. Each address is tried in turn; the dial itself,
+and its coalescing, is the host's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from keynet.address import NodeId, SocketAddress
+from keynet.config import StaticPeer
+from keynet.errors import KeynetError, LookupFailed
+from keynet.node.events import DialFailed, NodeEvent
+from keynet.rpc.proxy.api import Target
+from keynet.rpc.proxy.forward import resolve_by_system
+
+if TYPE_CHECKING:
+    from keynet.transport.connection import Connection
+    from keynet.transport.host import Host
+
+MAX_ADDRESSES = 8
+"""Addresses tried for one peer."""
+
+
+class PeerDialer:
+    """Connects to peers for the node and its forward proxy."""
+
+    def __init__(
+        self,
+        host: Host,
+        peers: Iterable[StaticPeer],
+        *,
+        transport: str,
+        local: Sequence[SocketAddress],
+        publish: Callable[[NodeEvent], None],
+    ) -> None:
+        """`local` are this node's own UDP addresses."""
+        self._host = host
+        self._transport = transport
+        self._families = {address.is_ipv6 for address in local}
+        self._publish = publish
+        self._peers: dict[NodeId, list[StaticPeer]] = {}
+        for peer in peers:
+            self._peers.setdefault(peer.node_id, []).append(peer)
+
+    async def connect(self, target: Target) -> Connection:
+        """A live connection to `target.node_id`; `target.port` means nothing here.
+
+        Raises LookupFailed when no address is known, else what the last address failed with.
+        Cancellable.
+        """
+        connection = self._host.connection(target.node_id)
+        if connection is not None and not connection.closed:
+            return connection
+        try:
+            return await self._dial(target.node_id, await self._addresses(target))
+        except KeynetError as error:
+            self._publish(DialFailed(target.node_id, str(error)))
+            raise
+
+    async def _addresses(self, target: Target) -> list[SocketAddress]:
+        if target.address is not None:
+            return [target.address]
+        peers = self._peers.get(target.node_id)
+        if peers is None:
+            raise LookupFailed(
+                f"no address is known for {target.node_id}: give one with "
+                f"--peer {target.node_id}@HOST:PORT"
+            )
+        found: list[SocketAddress] = []
+        failure: LookupFailed | None = None
+        for peer in peers:
+            try:
+                found += await resolve_by_system(peer.address.host, peer.address.port)
+            except LookupFailed as error:
+                failure = error
+        if not found and failure is not None:
+            raise failure
+        return self._reachable(found)[:MAX_ADDRESSES]
+
+    def _reachable(self, found: list[SocketAddress]) -> list[SocketAddress]:
+        """Those that a socket of this node has the family for; all when none is, so as to fail."""
+        return [address for address in found if address.is_ipv6 in self._families] or found
+
+    async def _dial(self, node_id: NodeId, addresses: list[SocketAddress]) -> Connection:
+        failure: KeynetError = LookupFailed(f"no address is known for {node_id}")
+        for address in addresses:
+            try:
+                return await self._host.connect(node_id, address, transport=self._transport)
+            except KeynetError as error:
+                failure = error
+        raise failure
