@@ -16,8 +16,8 @@ from keynet.testing.link import TIME_SLACK, LinkModel, Pipe, merged
 from keynet.udp.budget import ReceiveBudget
 
 AnyEngine = Engine[Any]
-Accept = Callable[[Datagrams, float], AnyEngine]
-"""Makes the answering engine when the first batch comes in; the batch is not fed to it again."""
+Accept = Callable[[Datagrams, float], AnyEngine | None]
+"""Makes the answering engine of the first batch, which is not fed to it again; None: not yet."""
 
 START = 1000.0
 """What `now` starts at: not zero, so that an engine cannot mistake "never" for a time."""
@@ -49,6 +49,8 @@ class Side:
         """Every event so far, oldest first."""
         self.on_event: Callable[[Any], None] | None = None
         """Called with each event, with the pair's `now` current: write, read or close in it."""
+        self.tap: Callable[[Datagrams], None] | None = None
+        """Called with each batch that the engine sends, before the pipe has it."""
         self.accept: Accept | None = None
         self._engine: AnyEngine | None = None
         if callable(engine):
@@ -71,6 +73,11 @@ class Side:
             self._engine.receive(datagrams, now)
         elif self.accept is not None:
             self._engine = self.accept(datagrams, now)
+
+    def send(self, datagrams: Datagrams, now: float) -> None:
+        if self.tap is not None:
+            self.tap(datagrams)
+        self.pipe.send(datagrams, now)
 
     def deadline(self) -> float | None:
         return None if self._engine is None else self._engine.next_deadline()
@@ -115,9 +122,10 @@ class EnginePair:
 
     def settle(self) -> None:
         """Take events and send what is ready, without letting time pass."""
+        self._take_events()
         for _ in range(MOST_STEPS_AT_ONCE):
-            taken = self._take_events()
-            if not self._transmit() and not taken:
+            sent = self._transmit()
+            if not self._take_events() and not sent:
                 return
         raise Stalled("an engine always has something more to say at one instant")
 
@@ -166,7 +174,7 @@ class EnginePair:
                 if self._sends_now > MOST_SENDS_AT_ONCE:
                     raise Stalled(f"datagrams_to_send never comes to an end, at {self.now:.3f}")
                 for batch in batches:
-                    side.pipe.send(batch, self.now)
+                    side.send(batch, self.now)
         return sent
 
     def _take_events(self) -> bool:

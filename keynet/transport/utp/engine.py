@@ -260,7 +260,9 @@ class Engine:
         stream.announced = True
         kind = StreamEstablished if stream.local else StreamOpened
         self._events.append(kind(stream.stream_id))
-        self._tell_progress(stream)
+        # The channel may hold bytes that came in the same packet as the handshake's end.
+        stream.told_readable = True
+        self._events.append(StreamReadable(stream.stream_id))
 
     # Stream verbs
 
@@ -390,7 +392,8 @@ class Engine:
         if stream is self._spare:
             self._spare = None
         if self._peer is None and not self._streams:
-            self._terminate(error or HandshakeFailed("the peer closed during the handshake"))
+            failed = error or HandshakeFailed("the peer closed during the handshake")
+            self._terminate(failed if self._closing_at is None else None)
 
     def _terminate(self, error: KeynetError | None) -> None:
         """The event follows when the last datagrams, a RESET perhaps, have gone out."""
