@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from keynet.address import NodeId, SocketAddress
 from keynet.rpc.proxy.api import ByteStream
@@ -115,9 +116,13 @@ class Audit:
         """All of them, the oldest first."""
         return tuple(entry.snapshot() for entry in self._entries.values())
 
-    def by_client(self, client: SocketAddress) -> ProxiedConnection | None:
-        """The connection whose local side comes from `client`; None when there is none."""
-        entry = self._by_client.get(canonical(client))
+    def by_client(self, client: SocketAddress | tuple[Any, ...]) -> ProxiedConnection | None:
+        """The connection whose local side comes from `client`; None when there is none.
+
+        Takes what a socket's `getpeername` gives, too.
+        """
+        address = socket_address(client)
+        entry = self._by_client.get(address) if address is not None else None
         return entry.snapshot() if entry is not None else None
 
     def by_peer(self, node_id: NodeId) -> tuple[ProxiedConnection, ...]:
