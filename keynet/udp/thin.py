@@ -22,6 +22,8 @@ class ThinTraffic:
     """A pause that gathers more bytes is no thin traffic either: the loop is busy enough."""
     GAP = 0.0005
     """Steady traffic wakes the loop again within this many seconds."""
+    LEAST = 4000
+    """A pause must promise to gather this many bytes."""
     RUN = 16
     """Thin wake-ups in a row before the first pause."""
     KEPT = 0.6
@@ -66,7 +68,7 @@ class ThinTraffic:
     def _first_pause(self, now: float) -> float:
         self._rate = self._bytes / max(now - self._run_began_at, 1e-6)
         self._run = 0
-        if self._rate * self.PAUSE < 3 * self.SMALL:
+        if self._rate * self.PAUSE < self.LEAST:
             return 0.0  # too little would gather
         self._pauses = 1
         self._paused_at = now
