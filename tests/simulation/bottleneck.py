@@ -13,7 +13,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, takewhile
 from random import Random
 
 from keynet.transport.utp.congestion import Acked, CongestionControl, Lost
@@ -173,7 +173,7 @@ class Flow:
     def find_losses(self, now: float, newest: int) -> None:
         """The link keeps the order: whatever is older than what arrived is lost."""
         groups: dict[int, tuple[Batch, int]] = {}
-        for number in [n for n in self.flight if n < newest]:
+        for number in list(takewhile(newest.__gt__, self.flight)):
             batch = self.flight.pop(number)
             groups[id(batch)] = (batch, groups.get(id(batch), (batch, 0))[1] + MSS)
         for batch, size in groups.values():
@@ -207,10 +207,9 @@ class Flow:
 class Simulation:
     """Runs flows over one link; everything happens in the order of virtual time."""
 
-    def __init__(self, link: Link, *flows: Flow, poll: float = 0.0005) -> None:
+    def __init__(self, link: Link, *flows: Flow) -> None:
         self.link = link
         self.flows = flows
-        self.poll = poll
         self.now = 0.0
         self._order = count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []

@@ -2,8 +2,8 @@
 
 The state machine and the two numbers that it sets; what it knows of the path is in bbr_model.py.
 Where it departs from the draft: paths with a very short round trip get a window that covers the
-hosts' scheduling delays instead of the path's (`_max_inflight`), and above gigabit speed they are
-not paced at all, because a sleeping sender costs more there than the queue that it avoids.
+hosts' scheduling delays instead of the path's (`PathModel.settle`), and above gigabit speed they
+are not paced at all, because a sleeping sender costs more there than the queue that it avoids.
 """
 
 from __future__ import annotations
@@ -12,19 +12,9 @@ import math
 from random import Random
 
 from .api import Acked, Lost
-from .bbr_model import SHORT_RTT, PathModel, inflight_at_loss, is_too_high
+from .bbr_model import MIN_PIPE_PACKETS, SHORT_RTT, PathModel, inflight_at_loss, is_too_high
 from .bbr_probe import BandwidthProbe, FullPipe
-from .bbr_states import (
-    CRUISE,
-    DOWN,
-    DRAIN,
-    PROBE_RTT,
-    REFILL,
-    STARTUP,
-    TACTICS,
-    UP,
-    State,
-)
+from .bbr_states import CRUISE, DOWN, DRAIN, PROBE_RTT, REFILL, STARTUP, TACTICS, UP, State
 from .limits import MIN_WINDOW_PACKETS, initial_window, paced
 
 PACING_MARGIN = 0.99
@@ -33,14 +23,7 @@ DRAIN_ROUNDS = 3
 FEEDBACK_ROUNDS = 2
 """Rounds after a change of tactic in which deliveries still tell of the one before."""
 PROBE_RTT_DURATION = 0.2
-MIN_PIPE_PACKETS = 4
 NOMINAL_RTT = 0.001
-OFFLOAD_TIME = 0.003
-"""Three send quanta of a millisecond each (sections 5.5.8.1 and 5.6.3)."""
-SCHEDULING_DELAY = 0.008
-"""Seconds of bandwidth kept in flight on short paths: both hosts' wake-ups, with room to spare."""
-SCHEDULING_BYTES = 4 << 20
-"""The most that scheduling delays may add: about what selective acknowledgements reach."""
 UNPACED_SHORT_RATE = 125e6
 
 
@@ -82,8 +65,8 @@ class Bbr:
 
     def _forget(self, now: float, mss: int) -> None:
         self.mss = mss
-        self._model = PathModel(now)
         self._initial = initial_window(mss)
+        self._model = PathModel(now, self._initial)
         self._cwnd = self._prior_cwnd = float(self._initial)
         self._has_rtt = self._idle_restart = False
         self._pipe = FullPipe()
@@ -169,7 +152,7 @@ class Bbr:
         self._idle_restart = False
         if loss_round_start:
             model.end_loss_round(acked)
-        model.bw = min(model.max_bw, model.bw_shortterm)
+        model.settle(self.mss)
         self._set_rate(self._tactic.pacing_gain)
         self._set_window(acked.newly_acked)
 
@@ -259,7 +242,7 @@ class Bbr:
             self._enter(DRAIN)
             self._drain_round = self._model.round_count
         if self._state is DRAIN and (
-            acked.in_flight <= self._inflight(1.0)
+            acked.in_flight <= self._model.inflight(1.0)
             or self._model.round_count > self._drain_round + DRAIN_ROUNDS
         ):
             self._start_down(acked.now)
@@ -289,7 +272,7 @@ class Bbr:
         if model.inflight_longterm < math.inf:
             probe.adapt_longterm(acked, self._cwnd, self.mss, state is UP)
         if state is CRUISE or state is DOWN:
-            if probe.is_due(acked.now, min(model.bdp, self._cwnd) / self.mss):
+            if acked.now > probe.due_at or (model.round_start and self._reno_would_probe()):
                 self._start_refill()
             elif state is DOWN and self._is_time_to_cruise(acked.in_flight):
                 self._enter(CRUISE)
@@ -300,10 +283,13 @@ class Bbr:
         elif state is REFILL and model.round_start:
             self._start_up(acked)
 
+    def _reno_would_probe(self) -> bool:
+        return self._probe.reno_would_probe(min(self._model.bdp, self._cwnd) / self.mss)
+
     def _is_time_to_cruise(self, in_flight: int) -> bool:
         if in_flight > self._with_headroom():
             return False
-        return in_flight <= self._inflight(1.0)
+        return in_flight <= self._model.inflight(1.0)
 
     def _is_time_to_go_down(self, acked: Acked) -> bool:
         """Section 5.3.3.7, with the precaution of 5.3.3.6."""
@@ -322,7 +308,7 @@ class Bbr:
         model = self._model
         now = acked.now
         if self._state is not PROBE_RTT:
-            if self._idle_restart or self._offload_budget() >= 2.0 * model.bdp:
+            if self._idle_restart or model.offload_budget >= 2.0 * model.bdp:
                 return  # Where hosts, not the path, set the window, its exact length is moot.
             self._save_cwnd()
             self._enter(PROBE_RTT)
@@ -362,25 +348,13 @@ class Bbr:
         if rate > self._rate or (self._pipe.reached and rate > 0.0):
             self._rate = rate
 
-    def _offload_budget(self) -> float:
-        """Section 5.5.8, and on short paths what the hosts' scheduling delays amount to."""
-        bw = self._model.bw
-        budget = OFFLOAD_TIME * bw
-        if self._model.path_rtt < SHORT_RTT:
-            budget = max(budget, min(SCHEDULING_DELAY * bw, SCHEDULING_BYTES))
-        return max(budget, MIN_PIPE_PACKETS * self.mss)
-
-    def _inflight(self, gain: float) -> float:
-        model = self._model
-        if model.min_rtt == math.inf:
-            return self._initial
-        return max(gain * model.bdp, self._offload_budget())
-
     def _set_window(self, newly_acked: int) -> None:
         """Sections 5.6.4.2 to 5.6.4.7."""
         model = self._model
         gain = self._tactic.window_gain
-        target = max(gain * model.bdp + model.extra_acked, self._inflight(gain))
+        target = gain * model.bdp + model.extra_acked
+        if target < model.offload_budget:
+            target = model.offload_budget
         state = self._state
         if state is UP:
             target += 2 * self.mss

@@ -20,8 +20,15 @@ MIN_RTT_FILTER_LEN = 10.0
 PROBE_RTT_INTERVAL = 5.0
 EXTRA_ACKED_ROUNDS = 5
 """Half of the ten rounds of section 5.5.9: two halves are kept, the older is dropped."""
+OFFLOAD_TIME = 0.003
+"""Three send quanta of a millisecond each (sections 5.5.8.1 and 5.6.3)."""
 SHORT_RTT = 0.002
 """Below this, scheduling on the two hosts takes longer than the path."""
+SCHEDULING_DELAY = 0.008
+"""Seconds of bandwidth kept in flight on short paths: both hosts' wake-ups, with room to spare."""
+SCHEDULING_BYTES = 4 << 20
+"""The most that scheduling delays may add: about what selective acknowledgements reach."""
+MIN_PIPE_PACKETS = 4
 
 
 class PathModel:
@@ -37,6 +44,7 @@ class PathModel:
         "_extra_sum",
         "_loss_round_delivered",
         "_round_delivered",
+        "bdp",
         "bw",
         "bw_latest",
         "bw_shortterm",
@@ -51,6 +59,7 @@ class PathModel:
         "max_bw",
         "min_rtt",
         "min_rtt_at",
+        "offload_budget",
         "path_rtt",
         "probe_rtt_at",
         "probe_rtt_delay",
@@ -59,8 +68,12 @@ class PathModel:
         "round_start",
     )
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, initial: int) -> None:
         self.delivered = 0
+        self.bdp = 0.0
+        """Bytes in flight that fill the path without a queue; 0.0 before a round trip is known."""
+        self.offload_budget = float(initial)
+        """Bytes in flight that the hosts need, whatever the path is like."""
         self.round_count = 0
         self.round_start = False
         self._round_delivered = 0
@@ -77,11 +90,6 @@ class PathModel:
         self.min_rtt = self.probe_rtt_delay = self.path_rtt = math.inf
         self.min_rtt_at = self.probe_rtt_at = now
         self.probe_rtt_expired = False
-
-    @property
-    def bdp(self) -> float:
-        """Bytes in flight that fill the path without a queue."""
-        return self.bw * self.min_rtt if self.min_rtt < math.inf else 0.0
 
     def start_round(self) -> None:
         """Section 5.5.1: the round ends when something sent from now on is acknowledged."""
@@ -189,6 +197,25 @@ class PathModel:
         if self.probe_rtt_delay < self.min_rtt or now > self.min_rtt_at + MIN_RTT_FILTER_LEN:
             self.min_rtt = self.probe_rtt_delay
             self.min_rtt_at = self.probe_rtt_at
+
+    def settle(self, mss: int) -> None:
+        """Section 5.5.10.3's BoundBWForModel, and what follows from the bandwidth (5.5.8)."""
+        bw = self.bw = self.max_bw if self.max_bw < self.bw_shortterm else self.bw_shortterm
+        if self.min_rtt == math.inf:
+            return
+        self.bdp = bw * self.min_rtt
+        budget = bw * OFFLOAD_TIME
+        if self.path_rtt < SHORT_RTT:
+            budget = bw * SCHEDULING_DELAY
+            if budget > SCHEDULING_BYTES:
+                budget = max(SCHEDULING_BYTES, bw * OFFLOAD_TIME)
+        floor = MIN_PIPE_PACKETS * mss
+        self.offload_budget = budget if budget > floor else floor
+
+    def inflight(self, gain: float) -> float:
+        """Section 5.6.4.2: what fills the path `gain` times, and the hosts."""
+        volume = gain * self.bdp
+        return volume if volume > self.offload_budget else self.offload_budget
 
     def inflight_with_headroom(self, mss: int) -> float:
         """Section 5.3.3.9: what leaves room for others below the long-term bound."""

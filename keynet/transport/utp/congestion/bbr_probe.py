@@ -63,11 +63,10 @@ class BandwidthProbe:
         "_model",
         "_random",
         "_rounds",
-        "_started_at",
         "_up_acked",
         "_up_per_packet",
         "_up_rounds",
-        "_wait",
+        "due_at",
         "phase",
         "precautionary",
         "sampling",
@@ -77,7 +76,9 @@ class BandwidthProbe:
     def __init__(self, model: PathModel, random: Random, now: float) -> None:
         self._model = model
         self._random = random
-        self._started_at, self._wait, self._rounds = now, 0.0, 0
+        self._rounds = 0
+        self.due_at = now
+        """When the next probe begins at the latest."""
         self._up_rounds, self._up_acked, self._up_per_packet = 0, 0.0, math.inf
         self.phase = AckPhase.INIT
         self.sampling = False
@@ -92,8 +93,7 @@ class BandwidthProbe:
         self._model.reset_congestion_signals()
         self._up_per_packet = math.inf
         self._rounds = self._random.randint(0, 1)
-        self._wait = PROBE_WAIT + self._random.random()
-        self._started_at = now
+        self.due_at = now + PROBE_WAIT + self._random.random()
         self.stop_sampling()
 
     def stop_sampling(self) -> None:
@@ -120,10 +120,8 @@ class BandwidthProbe:
         """A round has begun."""
         self._rounds += 1
 
-    def is_due(self, now: float, packets: float) -> bool:
-        """After two to three seconds, or as often as Reno with `packets` would have recovered."""
-        if now > self._started_at + self._wait:
-            return True
+    def reno_would_probe(self, packets: float) -> bool:
+        """Whether Reno with a window of `packets` would have recovered by now (5.3.3.8.2)."""
         return self._rounds >= max(min(packets, RENO_ROUNDS), 1)
 
     def end_round(self, in_probe_bw: bool, app_limited: bool) -> bool:
