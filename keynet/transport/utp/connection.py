@@ -256,9 +256,12 @@ class UtpConnection:
             return self._next_syn_at
         if self.state is State.SYN_RECEIVED:
             return self._opened_at + HANDSHAKE_TIMEOUT
-        idle = min(self._said_at + KEEPALIVE_INTERVAL, self._heard_at + IDLE_TIMEOUT)
-        others = (self.outbound.next_deadline(), self.inbound.idle_deadline())
-        return min([idle, *(at for at in others if at is not None)])
+        return min(
+            self.outbound.next_deadline(),
+            self.inbound.idle_deadline(),
+            self._said_at + KEEPALIVE_INTERVAL,
+            self._heard_at + IDLE_TIMEOUT,
+        )
 
     @property
     def _next_syn_at(self) -> float:

@@ -317,7 +317,8 @@ class Engine:
             produced = stream.utp.datagrams_to_send(now)
             if produced:
                 out += produced
-                size += sum(len(datagrams.data) for datagrams in produced)
+                size += sum([len(datagrams.data) for datagrams in produced])
+            if stream.utp.outbound.cut_short:
                 self._dirty[stream] = None  # at the end, so that streams take turns
             self._after_output(stream)
             if size >= MAX_BYTES_PER_CALL:

@@ -5,6 +5,7 @@ No timers and no packets are made here: the connection asks what to say.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from keynet.transport.utp.packet import Packet, payload_of, runs, unwrap
@@ -153,9 +154,9 @@ class Receiver:
             self.active = True
             self.budget.join(self)
 
-    def idle_deadline(self) -> float | None:
-        """When to call `check_idle`, while the stream holds a share of the budget."""
-        return self._last_data_at + ACTIVE_INTERVAL if self.active else None
+    def idle_deadline(self) -> float:
+        """When to call `check_idle`: inf unless the stream holds a share of the budget."""
+        return self._last_data_at + ACTIVE_INTERVAL if self.active else math.inf
 
     def check_idle(self, now: float) -> None:
         if self.active and now - self._last_data_at >= ACTIVE_INTERVAL:

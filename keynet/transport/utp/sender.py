@@ -6,6 +6,7 @@ ACKs. It writes headers through the `stamp` that the connection passes in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -66,6 +67,8 @@ class Sender:
         self.hold_tail = False
         """The writer is about to write more: a short packet now would only be in the way."""
         self.fin_seq: int | None = None
+        self.cut_short = False
+        """The last `send` stopped at its bound: there may be more to send at once."""
         self.retransmitted = 0
         self.spurious = 0
         self._source = source
@@ -188,13 +191,15 @@ class Sender:
         """Append what may go out now to `out`; True when a packet with an ack_nr is among it."""
         before = len(out)
         budget = MAX_BYTES_PER_CALL
+        self.cut_short = False
         if self.congestion.mss != self._mtu.size:
             self._take_size()
         self._paced = False
         if self.board.waiting:
             budget = self._send_lost(stamp, now, out, budget)
         if not self.board.waiting:
-            self._send_new(stamp, now, out, budget)
+            budget = self._send_new(stamp, now, out, budget)
+        self.cut_short = budget <= 0
         return len(out) > before
 
     def _allowance(self, now: float) -> int:
@@ -246,16 +251,17 @@ class Sender:
         self.retransmitted += mask.bit_count()
         return len(data)
 
-    def _send_new(self, stamp: Stamp, now: float, out: list[Datagrams], budget: int) -> None:
+    def _send_new(self, stamp: Stamp, now: float, out: list[Datagrams], budget: int) -> int:
         while budget > 0:
             pending = self._source.pending
             if not pending:
                 self._end_of_source(stamp, now, out)
-                return
+                break
             count, size = self._next_batch(pending, min(budget, MAX_BATCH_BYTES), now)
             if not count:
-                return
+                break
             budget -= self._send_data(count, size, stamp, now, out)
+        return budget
 
     def _next_batch(self, pending: int, budget: int, now: float) -> tuple[int, int]:
         """How many packets of which payload size may go out now; (0, 0) for none."""
@@ -300,7 +306,7 @@ class Sender:
         """Make one batch, record it, append it; returns its size on the wire."""
         payload = self._pull(count * size)
         if not payload:
-            return MAX_BYTES_PER_CALL
+            return 0
         board = self.board
         image = encode_batch(stamp(PacketType.DATA, board.next_seq), payload, size)
         stride = min(size + HEADER_SIZE, len(image))
@@ -342,20 +348,20 @@ class Sender:
 
     # Time
 
-    def next_deadline(self) -> float | None:
-        """The earliest of loss detection, tail-loss probe or RTO, pacing and window probe."""
-        deadlines = []
+    def next_deadline(self) -> float:
+        """The earliest of loss detection, probes, time-outs and pacing; inf for none."""
+        at = math.inf
         if self.outstanding:
-            deadlines.append(self._timeout_at)
-            if self.board.loss_at is not None:
-                deadlines.append(self.board.loss_at)
+            at = self._timeout_at
+            if self.board.loss_at is not None and self.board.loss_at < at:
+                at = self.board.loss_at
         elif self._source.pending and self.peer_window < self._mtu.size and not self._paced:
             if self._persist_at is None:
                 self._persist_at = self._restart_at + self.rtt.retransmission_timeout
-            deadlines.append(self._persist_at)
-        if self._paced and (at := self._pacer.next_send_at()) is not None:
-            deadlines.append(at)
-        return min(deadlines, default=None)
+            at = self._persist_at
+        if self._paced and (send_at := self._pacer.next_send_at()) is not None and send_at < at:
+            at = send_at
+        return at
 
     @property
     def _timeout_at(self) -> float:

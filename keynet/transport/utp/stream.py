@@ -27,6 +27,7 @@ class UtpStream:
         "armed_at",
         "channel",
         "ended",
+        "exhausted",
         "finishing",
         "local",
         "secured",
@@ -50,6 +51,8 @@ class UtpStream:
         """The user of the engine knows of it."""
         self.ended = False
         """The peer's clean end was read."""
+        self.exhausted = True
+        """The channel has given all that it was fed."""
         self.finishing = False
         """This side's end was written."""
         self.told_readable = False
@@ -71,6 +74,9 @@ class UtpStream:
     def read(self, max_bytes: int) -> bytes:
         """Decrypt and return up to about `max_bytes`; notes the clean end."""
         channel, inbound = self.channel, self.utp.inbound
+        if self.exhausted and not inbound.unread and not inbound.eof:
+            self.told_readable = False
+            return b""
         fed = 0
         while fed < max_bytes:
             piece = inbound.take()
@@ -79,6 +85,7 @@ class UtpStream:
             channel.feed(piece)
             fed += len(piece)
         data = channel.read(max_bytes)
+        self.exhausted = len(data) < max_bytes
         if inbound.update_is_due:
             self.utp.ack_due = True
         if not data:
