@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from keynet.engine import Datagrams
 from keynet.udp import pktinfo
@@ -65,6 +65,9 @@ class BatchedReader:
         self._thin = ThinTraffic()
         self._pause: asyncio.TimerHandle | None = None
         self._closed = False
+        self._control: Sequence[pktinfo.ControlMessage] = []
+        self._segment = 0
+        self._local: bytes | None = None
         self._receive = self._receive_merged if control else self._receive_plain
 
     def start(self, receiver: Receiver) -> None:
@@ -168,13 +171,18 @@ class BatchedReader:
         if not size or flags & _TRUNCATED:
             self.received.unusable += 1
             return _NOTHING
-        segment, local = size, None
+        if control != self._control:
+            self._read_control(control)
+        return size, self._segment or size, source, self._local
+
+    def _read_control(self, control: Sequence[pktinfo.ControlMessage]) -> None:
+        """Keep what control messages say: nearly always the next ones say the same."""
+        self._control, self._segment, self._local = control, 0, None
         for level, kind, data in control:
             if kind == UDP_GRO and level == socket.IPPROTO_UDP:
-                segment = int.from_bytes(data, sys.byteorder)
+                self._segment = int.from_bytes(data, sys.byteorder)
             elif pktinfo.is_pktinfo(level, kind):
-                local = data
-        return size, segment or size, source, local
+                self._local = data
 
     def _receive_plain(self, end: int) -> Chunk | None:
         """Receive one datagram behind `end`; None when the socket is empty."""

@@ -136,6 +136,20 @@ def test_full_tables_refuse_and_count():
     assert demux.bind_source(SocketAddress("10.0.0.1", 3), "link", "utp")
 
 
+class Curious(Utp):
+    name = "curious"
+
+    def claims(self, datagram: object) -> bool:
+        return False
+
+
+def test_a_second_first_datagram_of_a_bound_source_is_its_owners():
+    for transports in ([Utp()], [Utp(), Curious()], [Curious(), Utp()]):
+        demux: Demultiplexer[str] = Demultiplexer(transports)
+        demux.bind_source(PEER, "link", "utp")
+        assert [one.owner for one in demux.route(batch(SYN, SYN), PEER)] == ["link"]
+
+
 def test_emptiness_is_counted():
     demux = demultiplexer()
     demux.bind_source(PEER, "link", "utp")
