@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +11,10 @@ import typer
 from keynet.cli.id import read_passphrase
 from keynet.cli.logs import set_up_logging
 from keynet.cli.output import EventPrinter
+from keynet.cli.signals import before, stop_event
 from keynet.config import Config, read
 from keynet.control import ControlServer
-from keynet.control.status import verbs
+from keynet.control.verbs import verbs
 from keynet.node import Node
 
 
@@ -95,19 +94,18 @@ def command(
 
 async def serve(config: Config) -> None:
     """A node and its control socket, until a signal, or until the node fails (KeynetError)."""
-    stop = asyncio.Event()
-    _on_signals(stop.set)
+    stop = stop_event()
     node = Node(config, passphrase=read_passphrase(config.passphrase_file))
     printer = EventPrinter(node.events.subscribe(), as_json=config.json)
     try:
-        if not await _before(stop, node.start()):
+        if not await before(stop, node.start()):
             return
         assert node.state is not None
         control = ControlServer(node.state, verbs(node))
         await control.start()
         try:
             printer.start()
-            await _before(stop, printer.ended())
+            await before(stop, printer.ended())
         finally:
             await control.aclose()
     finally:
@@ -115,34 +113,3 @@ async def serve(config: Config) -> None:
         await printer.aclose()
     if node.failure is not None:
         raise node.failure
-
-
-async def _before(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
-    """Whether `work` was done before `stop` was set; it is cancelled otherwise."""
-    task = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        if not task.done():
-            task.cancel()
-        await asyncio.gather(task, stopping, return_exceptions=True)
-    if task.cancelled():
-        return False
-    task.result()
-    return True
-
-
-def _on_signals(stop: Callable[[], object]) -> None:
-    """Call `stop` on the loop at the first SIGINT or SIGTERM; a second one kills as usual."""
-    loop = asyncio.get_running_loop()
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def caught(*_: object) -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-        loop.call_soon_threadsafe(stop)
-
-    for number in usual:
-        signal.signal(number, caught)

@@ -18,6 +18,7 @@ from typing import Self
 from keynet import plugins
 from keynet.address import NodeId, SocketAddress
 from keynet.config import Config, UnixPath
+from keynet.config.values import LocalAddress
 from keynet.errors import (
     ClosedError,
     ConfigError,
@@ -124,7 +125,7 @@ class Node:
             Ready(
                 self.node_id,
                 self.endpoint.addresses,
-                self.proxy,
+                str(self.proxy) if self.proxy is not None else None,
                 {service.port: str(service.target) for service in self.config.expose},
             )
         )
@@ -153,10 +154,10 @@ class Node:
         return self.host.identity.node_id
 
     @property
-    def proxy(self) -> str | None:
-        """Where the forward proxy listens: `HOST:PORT` or `unix:PATH`."""
+    def proxy(self) -> LocalAddress | None:
+        """Where the forward proxy listens, its port filled in; None without one."""
         found = self.forward_proxy.addresses
-        return str(found[0]) if found else None
+        return found[0] if found else None
 
     @property
     def proxy_token(self) -> str | None:

@@ -1,12 +1,14 @@
-"""The `status` verb: what a running node is, has and is connected to, as JSON types."""
+"""The verbs of a node's control socket: what it is, has and is connected to, as JSON types."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keynet
+from keynet.address import NodeId, SocketAddress
+from keynet.rpc.proxy.audit import Audit, ProxiedConnection
 
 if TYPE_CHECKING:
     from keynet.node import Node
@@ -25,7 +27,43 @@ def verbs(node: Node) -> dict[str, Any]:
     async def rotate(_: Mapping[str, Any]) -> Any:
         return {"node_id": str(await node.rotate())}
 
-    return {"status": status, "rotate": rotate}
+    async def audit(params: Mapping[str, Any]) -> Any:
+        return _audited(node, params)
+
+    return {"status": status, "audit": audit, "rotate": rotate}
+
+
+def _audited(node: Node, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The proxied connections: all, or those of one `peer` (a node id) or one `client` (an
+    address of this machine, as a local server sees it)."""
+    sides = {"to_peers": node.forward_proxy.audit, "from_peers": node.reverse_proxy.audit}
+    return {side: [_tunnel(one) for one in _found(of, params)] for side, of in sides.items()}
+
+
+def _found(audit: Audit, params: Mapping[str, Any]) -> Sequence[ProxiedConnection]:
+    if "client" in params:
+        one = audit.by_client(SocketAddress.parse(str(params["client"])))
+        return [one] if one is not None else []
+    if "peer" in params:
+        return audit.by_peer(NodeId.parse(str(params["peer"])))
+    return audit.connections()[:MAX_CONNECTIONS]
+
+
+def _tunnel(one: ProxiedConnection) -> dict[str, Any]:
+    return {
+        "peer": str(one.peer),
+        "matched": str(one.matched),
+        "lineage": [str(node_id) for node_id in one.lineage],
+        "certificates": one.certificates,
+        "transport": one.transport,
+        "remote": str(one.remote),
+        "local": str(one.local) if one.local is not None else None,
+        "service": one.service,
+        "client": str(one.client) if one.client is not None else None,
+        "opened_at": one.opened_at,
+        "bytes_to_peer": one.bytes_to_peer,
+        "bytes_from_peer": one.bytes_from_peer,
+    }
 
 
 def describe(node: Node) -> dict[str, Any]:
@@ -39,7 +77,7 @@ def describe(node: Node) -> dict[str, Any]:
         "certificate_expires_at": node.identity.expires_at.isoformat(),
         "udp": [str(address) for address in node.endpoint.addresses],
         "transport": node.config.transport,
-        "proxy": node.proxy,
+        "proxy": str(node.proxy) if node.proxy is not None else None,
         "proxy_token": node.proxy_token,
         "services": {str(s.port): str(s.target) for s in node.reverse_proxy.services},
         "allow": _allowed(node),

@@ -1,0 +1,82 @@
+"""`keynet forward`: local ports that lead to peers' services, through the running node's proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keynet.address import Authority
+from keynet.cli.signals import stop_event
+from keynet.cli.tunnel import Way, listen
+from keynet.config import Forward
+from keynet.config.values import LocalAddress, is_loopback
+from keynet.control import running_node
+from keynet.errors import ConfigError
+
+
+def command(
+    forwards: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="LOCAL=NODEID:PORT",
+            help="LOCAL is PORT (on 127.0.0.1; 0: a free one), HOST:PORT or unix:PATH.",
+        ),
+    ],
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="State directory of the node (else $KEYNET_STATE)."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print where it listens as JSON, one line each.")
+    ] = False,
+) -> None:
+    """Give programs without proxy support a local port that leads to a peer's service.
+
+    Goes through the proxy of the node that runs with the same state directory. Whoever can
+    connect to the local port can use it. Ends with status 0 on SIGINT and SIGTERM.
+    """
+    wanted = [Forward.parse(text) for text in forwards]
+    node = running_node(state)
+    if node.proxy is None:
+        raise ConfigError("the running node has no proxy: start it with --proxy 127.0.0.1:8080")
+    asyncio.run(_serve(wanted, node.proxy, node.proxy_token, as_json))
+
+
+async def _serve(
+    wanted: list[Forward], proxy: LocalAddress, token: str | None, as_json: bool
+) -> None:
+    stop = stop_event()
+    servers: list[asyncio.Server] = []
+    try:
+        for forward in wanted:
+            way = Way(proxy, token, Authority.of_node(forward.node_id, forward.port))
+            server = await listen(forward.local, way, _failed)
+            servers.append(server)
+            _told(forward, server, as_json)
+        await stop.wait()
+    finally:
+        for server in servers:
+            server.close()
+
+
+def _told(forward: Forward, server: asyncio.Server, as_json: bool) -> None:
+    local = forward.local
+    if isinstance(local, Authority):
+        local = Authority(local.host, server.sockets[0].getsockname()[1])
+    remote = f"{forward.node_id}:{forward.port}"
+    if as_json:
+        line = json.dumps({"event": "forwarding", "local": str(local), "remote": remote})
+    else:
+        line = f"{local} leads to {remote}; Ctrl-C ends it"
+    print(line, flush=True)
+    if not is_loopback(local):
+        print(f"keynet: {local} is open to the network, without a password", file=sys.stderr)
+
+
+def _failed(reason: str) -> None:
+    print(f"keynet: a connection got nowhere: {reason}", file=sys.stderr, flush=True)

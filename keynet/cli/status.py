@@ -1,0 +1,79 @@
+"""`keynet status`: what the running node says of itself, over its control socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from keynet.control import call
+from keynet.state import state_dir
+
+
+def command(
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="State directory of the node (else $KEYNET_STATE)."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what the running node is, has and is connected to, its proxy's token included."""
+    status = call(state_dir(state), "status")
+    if as_json:
+        typer.echo(json.dumps(status, ensure_ascii=False))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for name, values in _rows(status):
+        for index, value in enumerate(values):
+            console.print(f"[dim]{'' if index else name:<13}[/dim]{value}")
+
+
+def _rows(status: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """A name and its lines each; a name without a line says what that means instead."""
+    yield "node", [f"[bold]{status['node_id']}[/bold]"]
+    yield "before", status["lineage"][1:]
+    yield "certificate", [f"until {status['certificate_expires_at'][:10]}"]
+    yield "version", [f"{status['version']}, process {status['process']}"]
+    yield "UDP", status["udp"]
+    yield "transport", [status["transport"]]
+    yield "proxy", [status["proxy"] or "none"]
+    yield "token", [status["proxy_token"]] if status["proxy_token"] else []
+    services = status["services"].items()
+    yield "services", [f"{port} → {target}" for port, target in services] or ["none"]
+    allowed = status["allow"]
+    yield "allowed", ["everybody"] if allowed == "any" else allowed or ["nobody"]
+    yield "peers", status["peers"]
+    tunnels = status["tunnels"]
+    yield "tunnels", [f"{tunnels['to_peers']} to peers, {tunnels['from_peers']} from peers"]
+    yield "buffers", list(_buffers(status["socket"]))
+    yield "connections", list(_connections(status)) or ["none"]
+
+
+def _buffers(socket: dict[str, Any]) -> Iterator[str]:
+    for family in ("ipv4", "ipv6"):
+        if f"{family}_receive_buffer" in socket:
+            receive, send = (socket[f"{family}_{way}_buffer"] >> 10 for way in ("receive", "send"))
+            refused = " [yellow](the system refused more: see net.core.rmem_max)[/yellow]"
+            given = socket.get(f"{family}_buffers_refused")
+            yield f"{family}: receive {receive} KiB, send {send} KiB{refused if given else ''}"
+
+
+def _connections(status: dict[str, Any]) -> Iterator[str]:
+    for one in status["connections"]:
+        rtt = one["stats"].get("rtt_ms")
+        facts = [
+            f"{'to' if one['dialed'] else 'from'} {one['remote']}",
+            one["transport"],
+            f"{one['streams']} streams",
+            f"open for {one['age_seconds']:.0f} s",
+        ]
+        if isinstance(rtt, int | float):
+            facts.append(f"round trip {rtt:.1f} ms")
+        yield one["peer"]
+        yield "  " + ", ".join(facts)
+    if status["connection_count"] > len(status["connections"]):
+        yield f"and {status['connection_count'] - len(status['connections'])} more"
