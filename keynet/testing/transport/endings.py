@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from keynet.engine import Datagrams
-from keynet.errors import ClosedError, LocallyClosed
+from keynet.errors import ClosedByPeer, LocallyClosed
 from keynet.testing.link import LinkModel
 from keynet.testing.transport.rules import TransportFactory, rule
-from keynet.testing.transport.scene import App, Scene, payload
+from keynet.testing.transport.scene import SILENCE, App, Scene, payload
 from keynet.testing.transport.streams import raises
 from keynet.transport.api import Capability, ConnectionTerminated
+
+TELLS_WITHIN = 10.0
+"""Seconds after which the peer of a connection that was closed must know, on a good path."""
 
 
 def closed_scene(make: TransportFactory) -> tuple[Scene, list[bytes]]:
@@ -43,12 +46,12 @@ def check_closes_twice(make: TransportFactory) -> None:
 def check_tells_the_peer(make: TransportFactory) -> None:
     scene, _ = closed_scene(make)
     logs = scene.listener.streams.values()
-    scene.run(lambda: all(log.closed for log in logs), limit=60)
+    scene.run(lambda: all(log.closed for log in logs), limit=TELLS_WITHIN)
     for log in logs:
-        assert isinstance(log.error, ClosedError), f"a broken stream was reported as {log.error!r}"
+        assert isinstance(log.error, ClosedByPeer), f"a broken stream was reported as {log.error!r}"
 
 
-@rule("T-42", "after termination an engine is silent", Capability.STREAMS)
+@rule(*SILENCE, Capability.STREAMS)
 def check_is_silent_afterwards(make: TransportFactory) -> None:
     scene, sent = closed_scene(make)
     stays_silent(scene.dialer, sent, scene.pair.now)

@@ -31,6 +31,9 @@ from keynet.transport.api import (
     TransportEngine,
 )
 
+ORDER = ("T-06", "events come in order")
+SILENCE = ("T-42", "after termination an engine is silent")
+
 MOST_RECEIVED = 64 << 20
 """Bytes after which a stream that never stops giving is taken to be broken."""
 
@@ -148,7 +151,7 @@ class App:
                     self._out_of_order(event, "came twice")
                 self.peer = peer
             case ConnectionTerminated():
-                self._check_all_closed(event)
+                self._check_is_over(event)
                 self.terminated = event
             case _:
                 self._on_stream_event(event)
@@ -189,13 +192,15 @@ class App:
             case StreamClosed(_, error):
                 stream.closed, stream.error = True, error
 
-    def _check_all_closed(self, event: Any) -> None:
+    def _check_is_over(self, event: Any) -> None:
         left = [stream_id for stream_id, stream in self.streams.items() if not stream.closed]
         if left:
             self._out_of_order(event, f"came before StreamClosed of {left}")
+        if self.engine.datagrams_to_send(self._clock()):
+            raise RuleBroken(*SILENCE, f"{event} came before the {self.name}'s last datagrams")
 
     def _out_of_order(self, event: Any, why: str) -> None:
-        raise RuleBroken("T-06", "events come in order", f"at the {self.name}, {event} {why}")
+        raise RuleBroken(*ORDER, f"at the {self.name}, {event} {why}")
 
 
 class Scene:

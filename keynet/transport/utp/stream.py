@@ -51,8 +51,9 @@ class UtpStream:
         """The user of the engine knows of it."""
         self.ended = False
         """The peer's clean end was read."""
-        self.exhausted = True
-        """The channel has given all that it was fed."""
+        self.exhausted = False
+        """The channel has given all that it was fed: not yet, for the handshake's end may bring
+        the first bytes along."""
         self.finishing = False
         """This side's end was written."""
         self.told_readable = False

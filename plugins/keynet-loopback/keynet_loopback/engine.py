@@ -71,6 +71,8 @@ class LoopbackEngine:
         self._leaving: ClosedByPeer | None = None
         """The peer said goodbye, and some of what it sent before is still unread."""
         self._farewell: list[bytes] = []
+        self._last: ConnectionTerminated | None = None
+        """The last event, which waits until the farewell has been handed out."""
         self._heard_at = self._ping_at = now
         self._hello_at: float | None = now if hello.dialing else None
         self._dropped = 0
@@ -98,6 +100,9 @@ class LoopbackEngine:
             bodies = self._channel.packets(now)
             out += [self._hello.seal(body) for body in bodies]
             self._ping_at = now + PING_INTERVAL if bodies else self._ping_at
+        if self._last is not None:
+            self._events.append(self._last)
+            self._last = None
         return [Datagrams(datagram, may_fragment=len(datagram) > self._mtu) for datagram in out]
 
     def next_deadline(self) -> float | None:
@@ -287,4 +292,4 @@ class LoopbackEngine:
             self._close_stream(stream_id, error or LocallyClosed("the connection was closed"))
         self._channel = Channel()
         self._hello_at = None
-        self._events.append(ConnectionTerminated(error))
+        self._last = ConnectionTerminated(error)
