@@ -75,6 +75,11 @@ class MemoryStream:
         return self._out.largest
 
     @property
+    def buffered(self) -> int:
+        """Bytes written for which the other end has no room yet."""
+        return max(0, self._out.size - HIGH_WATER)
+
+    @property
     def error(self) -> ClosedError | None:
         """What broke the stream at this end."""
         return self._error
@@ -105,7 +110,7 @@ class MemoryStream:
 
     async def drain(self) -> None:
         self._check()
-        while self._out.size > HIGH_WATER:
+        while self.buffered:
             await self._out.until_changed()
             self._check()
 
@@ -133,8 +138,7 @@ class MemoryStream:
             self.write_eof()
 
     async def wait_closed(self) -> None:
-        while not self._finished:
-            self._check()
+        while not self._finished and self._error is None:
             await self._in.until_changed()
 
     @property

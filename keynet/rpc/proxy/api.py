@@ -11,6 +11,7 @@ from typing import Protocol
 
 from keynet.address import NodeId, SocketAddress
 from keynet.engine import Buffer
+from keynet.errors import KeynetError
 from keynet.identity import PeerIdentity
 
 ONLY_SERVICE = 0
@@ -53,10 +54,18 @@ class ByteConnection(Protocol):
 
 
 class ByteStream(Protocol):
-    """A reliable byte stream with half-close. Every method raises ClosedError once it is broken."""
+    """A reliable byte stream with half-close. Once it is broken, methods raise what broke it."""
 
     @property
     def connection(self) -> ByteConnection: ...
+
+    @property
+    def buffered(self) -> int:
+        """Bytes written that wait for room. Growing without a bound, unless one awaits `drain`."""
+
+    @property
+    def error(self) -> KeynetError | None:
+        """What broke it; None while it lives, and after a clean end."""
 
     async def read(self, max_bytes: int = ...) -> bytes:
         """The next bytes; b"" at the peer's clean end."""
@@ -65,7 +74,7 @@ class ByteStream(Protocol):
         """Send, or buffer, all of `data`. Keeps no reference to it: callers reuse their buffer."""
 
     async def drain(self) -> None:
-        """Wait until less than the high-water mark is buffered."""
+        """Wait until nothing that was written waits for room."""
 
     def write_eof(self) -> None:
         """End this side's bytes; reading goes on. Idempotent."""
@@ -77,7 +86,7 @@ class ByteStream(Protocol):
         """End cleanly, waiting a short time for what is still under way. Idempotent."""
 
     async def wait_closed(self) -> None:
-        """Wait until both directions have ended, or the stream is broken."""
+        """Wait until both directions have ended and arrived, or the stream is broken."""
 
 
 class Dialer(Protocol):

@@ -13,15 +13,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from keynet.errors import ClosedByPeer, ClosedError, KeynetError
+from keynet.errors import ClosedByPeer, KeynetError
 from keynet.rpc.proxy.api import ByteStream
 from keynet.rpc.proxy.tcp import TcpEnd
 
 CHUNK = 262144
 """Bytes asked of the stream at a time."""
 
-UNDRAINED = 262144
-"""Bytes written to a stream before it is asked whether it has drained."""
+HIGH_WATER = 262144
+"""Bytes that may wait for room in a stream before the local connection is not read any more."""
 
 
 @dataclass(slots=True)
@@ -35,13 +35,12 @@ class Traffic:
 class _Upward:
     """The sink that writes to the stream what the local connection receives."""
 
-    __slots__ = ("_drainer", "_end", "_stream", "_traffic", "_undrained", "finished", "flowing")
+    __slots__ = ("_drainer", "_end", "_stream", "_traffic", "finished", "flowing")
 
     def __init__(self, end: TcpEnd, stream: ByteStream, traffic: Traffic) -> None:
         self._end = end
         self._stream = stream
         self._traffic = traffic
-        self._undrained = 0
         self._drainer: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         self.flowing: asyncio.Future[None] = loop.create_future()
@@ -52,20 +51,19 @@ class _Upward:
     def data(self, view: memoryview) -> None:
         try:
             self._stream.write(view)
-        except ClosedError:
+        except KeynetError:
             self._end.abort()
             return
-        size = len(view)
-        self._traffic.to_peer += size
-        self._undrained += size
-        if self._undrained >= UNDRAINED:
-            self._check_drained()
+        self._traffic.to_peer += len(view)
+        if self._stream.buffered >= HIGH_WATER and self._drainer is None:
+            self._end.pause()
+            self._drainer = asyncio.ensure_future(self._drain())
         _done(self.flowing)
 
     def eof(self) -> None:
         try:
             self._stream.write_eof()
-        except ClosedError:
+        except KeynetError:
             self._end.abort()
         _done(self.finished)
         _done(self.flowing)
@@ -79,25 +77,13 @@ class _Upward:
         if self._drainer is not None:
             self._drainer.cancel()
 
-    def _check_drained(self) -> None:
-        """Ask the stream to drain; if it has not by the time more arrives, stop reading.
-
-        The task runs before the loop looks at sockets again, so that a stream that keeps up costs
-        no pause, and one that does not holds at most this much more than its high-water mark.
-        """
-        if self._drainer is None:
-            self._drainer = asyncio.ensure_future(self._drain())
-        else:
-            self._end.pause()
-
     async def _drain(self) -> None:
         try:
             await self._stream.drain()
-        except ClosedError:
+        except KeynetError:
             self._end.abort()
         finally:
             self._drainer = None
-            self._undrained = 0
         self._end.resume()
 
 
@@ -130,7 +116,7 @@ async def pipe(
         end.detach()
         end.close()
         await end.wait_closed()
-        await stream.aclose()
+        await stream.wait_closed()  # however long the last bytes take
     except KeynetError as error:
         _break_off(end, stream)
         return end.error or error
@@ -139,7 +125,7 @@ async def pipe(
         raise
     finally:
         upward.stop()
-    return None
+    return stream.error
 
 
 async def _carry_down(end: TcpEnd, stream: ByteStream, traffic: Traffic, early: bytes) -> None:
@@ -163,8 +149,8 @@ async def _last_bytes_up(finished: asyncio.Future[None], stream: ByteStream) -> 
         await asyncio.wait((finished, closed), return_when=asyncio.FIRST_COMPLETED)
         if closed.done():
             closed.result()
-            if not finished.done():
-                raise ClosedByPeer("the stream broke off")
+        if not finished.done():
+            raise stream.error or ClosedByPeer("the stream broke off")
     finally:
         closed.cancel()
 
