@@ -26,6 +26,7 @@ from keynet.signalling.link import Link
 from keynet.transport.api import Transport
 from keynet.transport.connection import Connection
 from keynet.udp.api import Endpoint
+from keynet.udp.demux import Demultiplexer
 from keynet.udp.path import Path
 
 log = logging.getLogger(__name__)
@@ -50,14 +51,14 @@ class Host:
         self._endpoint = endpoint
         self._transports = {transport.name: transport for transport in transports}
         self._loop = asyncio.get_running_loop()
-        self._by_remote: dict[SocketAddress, Connection] = {}
+        self._demux: Demultiplexer[Connection] = Demultiplexer(transports, limit=MAX_CONNECTIONS)
+        self._connections: dict[Connection, None] = {}
         self._by_peer: dict[NodeId, Connection] = {}
         self._provisional: dict[Connection, None] = {}
         self._touched: dict[Connection, None] = {}
         self._arrived: deque[Connection] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed = False
-        self._unclaimed = 0
         self._evicted = 0
         self._reaper = self._loop.call_later(IDLE_TIMEOUT, self._reap)
         endpoint.set_receiver(self)
@@ -67,7 +68,7 @@ class Host:
     @property
     def connections(self) -> tuple[Connection, ...]:
         """Those whose peers have proved their identity."""
-        return tuple(c for c in self._by_remote.values() if c.established_at is not None)
+        return tuple(c for c in self._connections if c.established_at is not None)
 
     def connection(self, node_id: NodeId) -> Connection | None:
         """The live connection to a node, by any id of its chain."""
@@ -81,7 +82,7 @@ class Host:
         Simultaneous calls share one dial, which ends when the last caller leaves. Raises
         ConnectError, IdentityError, DeadlineExceeded or ConfigError (unknown transport).
         """
-        connection = self._by_peer.get(node_id) or self._by_remote.get(remote)
+        connection = self._by_peer.get(node_id) or self._demux.source_owner(remote)
         if connection is None or connection.closed:
             connection = self._dial(node_id, remote, transport)
         connection.waiters += 1
@@ -105,8 +106,12 @@ class Host:
         engine = transport.connect(link, self.identity, node_id, self._loop.time())
         connection = Connection(engine, link, transport.name, self._dialled, self._forget)
         connection.dialed = True
-        self._by_remote[remote] = connection
+        self._keep(connection)
         return connection
+
+    def _keep(self, connection: Connection) -> None:
+        self._connections[connection] = None
+        self._demux.bind_source(connection.remote, connection, connection.transport)
 
     def _transport(self, name: str | None) -> Transport:
         if name is None:
@@ -140,44 +145,40 @@ class Host:
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
-        await asyncio.gather(*(c.aclose() for c in list(self._by_remote.values())))
+        await asyncio.gather(*(c.aclose() for c in list(self._connections)))
 
     def stats(self) -> dict[str, int]:
         """Counters and gauges for people."""
         return {
-            "connections": len(self._by_remote) - len(self._provisional),
+            "connections": len(self._connections) - len(self._provisional),
             "provisional": len(self._provisional),
             "evicted": self._evicted,
-            "unclaimed": self._unclaimed,
+            **{f"dropped {drop.value}": count for drop, count in self._demux.drops.items()},
         }
 
     # What the endpoint tells
 
     def datagrams_received(self, datagrams: Datagrams, path: Path, now: float) -> None:
-        connection = self._by_remote.get(path.remote)
-        if connection is not None:
-            connection.datagrams_received(datagrams, now)
-            self._touched[connection] = None
-        else:
-            self._receive_first(datagrams, path, now)
+        for routed in self._demux.route(datagrams, path.remote):
+            if routed.owner is not None:
+                routed.owner.datagrams_received(routed.datagrams, now)
+                self._touched[routed.owner] = None
+            elif routed.transport is not None:
+                transport = self._transports[routed.transport.name]
+                self._receive_first(transport, routed.datagrams, path, now)
 
-    def _receive_first(self, datagrams: Datagrams, path: Path, now: float) -> None:
-        """Nobody is known at that address: a transport may claim it, else it is dropped."""
-        first = next(iter(datagrams), b"")
-        for transport in self._transports.values():
-            if transport.claims(first):
-                break
-        else:
-            self._unclaimed += 1
-            return
-        if self._closed or len(self._by_remote) >= MAX_CONNECTIONS:
+    def _receive_first(
+        self, transport: Transport, datagrams: Datagrams, path: Path, now: float
+    ) -> None:
+        """A stranger's first datagram: answer it, but keep only so many strangers."""
+        if self._closed or len(self._connections) >= MAX_CONNECTIONS:
             return
         if len(self._provisional) >= MAX_PROVISIONAL:
             self._evict()
         link = Link(self._endpoint, path)
         engine = transport.accept(link, datagrams, self.identity, now)
         connection = Connection(engine, link, transport.name, self._answered, self._forget)
-        self._by_remote[path.remote] = connection
+        self._keep(connection)
         self._provisional[connection] = None
 
     def _evict(self) -> None:
@@ -192,13 +193,13 @@ class Host:
             connection.drained()
 
     def writable(self) -> None:
-        for connection in list(self._by_remote.values()):
+        for connection in list(self._connections):
             connection.writable()
 
     def endpoint_failed(self, error: OSError) -> None:
         """The socket broke: every connection is lost at once."""
         log.error("the UDP endpoint failed: %s", error)
-        for connection in list(self._by_remote.values()):
+        for connection in list(self._connections):
             connection.abort(ConnectionLost(f"this node's UDP socket failed: {error}"))
 
     # What connections tell
@@ -229,8 +230,9 @@ class Host:
         self._touched.pop(connection, None)
         if connection in self._arrived:
             self._arrived.remove(connection)
-        if self._by_remote.get(connection.remote) is connection:
-            del self._by_remote[connection.remote]
+        self._connections.pop(connection, None)
+        if self._demux.source_owner(connection.remote) is connection:
+            self._demux.unbind_source(connection.remote)
         for node_id in [i for i, c in self._by_peer.items() if c is connection]:
             del self._by_peer[node_id]
 
