@@ -24,13 +24,15 @@ class ThinTraffic:
     """Steady traffic wakes the loop again within this many seconds."""
     LEAST = 4000
     """A pause must promise to gather this many bytes."""
-    RUN = 16
+    RUN = 32
     """Thin wake-ups in a row before the first pause."""
     KEPT = 0.6
-    """The share of the rate before that must still arrive during a pause."""
+    """The share of the rate before that must still arrive while pausing."""
+    JUDGED = 4
+    """Pauses that are judged together: a single one says little on a busy machine."""
     RENEW = 64
     """Pauses before the rate is measured afresh."""
-    FIRST_PATIENCE = 0.05
+    FIRST_PATIENCE = 0.1
     LAST_PATIENCE = 2.0
     """Seconds without a pause after one that slowed the traffic; doubles each time."""
 
@@ -41,7 +43,6 @@ class ThinTraffic:
         self._last_at = 0.0
         self._rate = 0.0
         self._pauses = 0
-        self._paused_at = 0.0
         self._retry_at = 0.0
         self._patience = self.FIRST_PATIENCE
 
@@ -53,12 +54,10 @@ class ThinTraffic:
         if self._pauses:
             return self._after_pause(now, size, stride)
         steady = now - self._last_at <= self.GAP and stride >= self.SMALL and size <= self.THIN
-        self._last_at = now
         if not steady:
-            self._run = 0
-            self._bytes = 0
-            self._run_began_at = now
+            self._begin(now)
             return 0.0
+        self._last_at = now
         self._run += 1
         self._bytes += size
         if self._run < self.RUN or now < self._retry_at:
@@ -67,27 +66,35 @@ class ThinTraffic:
 
     def _first_pause(self, now: float) -> float:
         self._rate = self._bytes / max(now - self._run_began_at, 1e-6)
-        self._run = 0
+        self._begin(now)
         if self._rate * self.PAUSE < self.LEAST:
-            return 0.0  # too little would gather
+            return 0.0
         self._pauses = 1
-        self._paused_at = now
         return self.PAUSE
 
     def _after_pause(self, now: float, size: int, stride: int) -> float:
-        expected = self._rate * (now - self._paused_at) * self.KEPT
-        worthwhile = stride >= self.SMALL and size >= expected
-        if worthwhile:
-            self._patience = self.FIRST_PATIENCE
-        else:
-            self._retry_at = now + self._patience
-            self._patience = min(2 * self._patience, self.LAST_PATIENCE)
-        if not worthwhile or size > self.FULL or self._pauses >= self.RENEW:
+        self._bytes += size
+        if stride < self.SMALL or size > self.FULL:
             self._pauses = 0
-            self._last_at = now
-            self._run = self._bytes = 0
-            self._run_began_at = now
+        elif self._pauses % self.JUDGED == 0:
+            self._judge(now)
+        if not self._pauses or self._pauses >= self.RENEW:
+            self._pauses = 0
+            self._begin(now)
             return 0.0
         self._pauses += 1
-        self._paused_at = now
         return self.PAUSE
+
+    def _judge(self, now: float) -> None:
+        """Stop for a while when the traffic has slowed down since pausing began."""
+        if self._bytes >= self._rate * (now - self._run_began_at) * self.KEPT:
+            self._patience = self.FIRST_PATIENCE
+            return
+        self._retry_at = now + self._patience
+        self._patience = min(2 * self._patience, self.LAST_PATIENCE)
+        self._pauses = 0
+
+    def _begin(self, now: float) -> None:
+        """Count afresh from `now` on."""
+        self._last_at = self._run_began_at = now
+        self._run = self._bytes = 0

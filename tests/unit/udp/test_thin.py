@@ -53,8 +53,9 @@ def closed_loop(policy: ThinTraffic, seconds: float) -> int:
 
 
 def test_a_peer_that_waits_for_answers_is_left_alone_ever_longer():
-    assert 1 <= closed_loop(ThinTraffic(), 1.0) <= 6
-    assert closed_loop(ThinTraffic(), 20.0) <= 18
+    tries = ThinTraffic.JUDGED
+    assert tries <= closed_loop(ThinTraffic(), 1.0) <= 4 * tries
+    assert closed_loop(ThinTraffic(), 20.0) <= 15 * tries
 
 
 def test_a_stream_that_grows_to_bulk_is_no_longer_paused():
