@@ -13,7 +13,7 @@ from keynet.address import SocketAddress
 from keynet.identity import Identity, verify_chain
 from keynet.testing.plain import PlainUtp
 from keynet.transport.host import Host
-from keynet.transport.shell import Stream
+from keynet.transport.stream import Stream
 from keynet.udp.endpoint import bind
 
 CHUNK = 65536

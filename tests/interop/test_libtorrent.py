@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from keynet.address import SocketAddress
-from keynet.transport.shell import Stream
+from keynet.transport.stream import Stream
 from tests.interop.adapter import bare_utp
 
 libtorrent: Any = pytest.importorskip("libtorrent", reason="libtorrent is not installed")

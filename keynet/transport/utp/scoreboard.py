@@ -294,10 +294,16 @@ class Scoreboard:
         return losses
 
     def lose_all(self) -> list[tuple[Flight, int]]:
-        """Nothing was heard for a whole time-out: everything in flight counts as lost."""
+        """Nothing was heard for a whole time-out: everything in flight counts as lost.
+
+        The lowest packet must be the first to be sent again: a peer whose selective
+        acknowledgements reach less far than ours (libutp's: 32 packets) may hold any of the others,
+        and says nothing to a duplicate.
+        """
         losses = [(flight, flight.mask) for flight in self._flights if flight.mask]
         for flight, mask in losses:
             self._mark_lost(flight, mask)
+        self._lost = deque(sorted(self._lost, key=lambda batch: batch.first))
         self._flights.clear()
         self.loss_at = None
         return losses
