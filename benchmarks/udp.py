@@ -67,21 +67,20 @@ async def send(target: SocketAddress, shell: str, size: int, seconds: float, cou
     endpoint.set_receiver(Sink(counter))
     count = min(64, endpoint.max_batch // size)
     batch, path = Datagrams(bytes(size * count), size), Path(target)
-    until, sent, spent, calls = time.monotonic() + seconds, 0, 0.0, 0
-    stalled = 0
+    until, sent, lost, waits = time.monotonic() + seconds, 0, 0, 0
+    spent = 0.0
     while time.monotonic() < until:
-        if sent - counter.value > UNDER_WAY:
+        if sent - lost - counter.value > UNDER_WAY:
             time.sleep(0.0002)
-            stalled += 1
-            if stalled > 500:  # lost some: forget them
-                counter.value, stalled = sent, 0
+            waits += 1
+            if waits > 500:
+                lost, waits = sent - counter.value, 0
             continue
-        stalled = 0
+        waits = 0
         began = time.process_time()
         if endpoint.send(batch, path) is Sent.OK:
             sent += len(batch.data)
         spent += time.process_time() - began
-        calls += 1
     endpoint.close()
     return spent / max(1, sent)
 

@@ -24,8 +24,10 @@ _PMTUDISC_PROBE = 3
 
 # (level, option, value when fragmenting is forbidden, value when it is allowed) for IPv4, IPv6.
 _DontFragment = tuple[int, int, int, int]
+_LINUX = ((0, 10, _PMTUDISC_PROBE, _PMTUDISC_DONT), (41, 23, _PMTUDISC_PROBE, _PMTUDISC_DONT))
 _DONT_FRAGMENT: dict[str, tuple[_DontFragment, _DontFragment]] = {
-    "linux": ((0, 10, _PMTUDISC_PROBE, _PMTUDISC_DONT), (41, 23, _PMTUDISC_PROBE, _PMTUDISC_DONT)),
+    "linux": _LINUX,
+    "android": _LINUX,
     "darwin": ((0, 28, 1, 0), (41, 62, 1, 0)),
     "win32": ((0, 14, 1, 0), (41, 14, 1, 0)),
     "freebsd": ((0, 67, 1, 0), (41, 62, 1, 0)),
