@@ -81,6 +81,7 @@ class ForwardProxy:
         self._listeners: list[Listener] = []
         self._clients: dict[TcpEnd, asyncio.Task[None]] = {}
         self._without_head: dict[TcpEnd, None] = {}
+        self._closed = False
         self.audit = Audit()
         """Who is connected to whom."""
 
@@ -111,6 +112,7 @@ class ForwardProxy:
 
     async def aclose(self) -> None:
         """Stop listening, and break off what runs. Idempotent."""
+        self._closed = True
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             await listener.aclose()
@@ -128,7 +130,8 @@ class ForwardProxy:
         self._admit(end, self._serve(end))
 
     def _admit(self, end: TcpEnd, work: Coroutine[Any, Any, None]) -> None:
-        if len(self._clients) >= self._max_clients and not self._make_room():
+        full = len(self._clients) >= self._max_clients and not self._make_room()
+        if full or self._closed:
             self._without_head.pop(end, None)
             work.close()
             end.write(refusal(503, f"the proxy serves its {self._max_clients} clients already"))
@@ -165,7 +168,11 @@ class ForwardProxy:
                 target = await self._target(head)
                 stream, from_peer = await self._open(target)
         except (KeynetError, OSError) as error:
-            await self._refuse(end, error)
+            await self._refuse(end, status_of(error), reason_of(error))
+            return
+        except Exception as error:
+            logger.exception("a CONNECT failed in a way that it should not")
+            await self._refuse(end, status_of(error), "this node failed: its log tells how")
             return
         end.when_gone(None)
         end.write(ESTABLISHED)
@@ -231,8 +238,7 @@ class ForwardProxy:
         if error is not None:
             logger.info("connection to %s broke off: %s", target.node_id.short, error)
 
-    async def _refuse(self, end: TcpEnd, error: BaseException) -> None:
-        status, reason = status_of(error), reason_of(error)
+    async def _refuse(self, end: TcpEnd, status: int, reason: str) -> None:
         logger.info("CONNECT refused: %d %s", status, reason)
         end.when_gone(None)
         end.write(refusal(status, reason))

@@ -56,6 +56,9 @@ async def _listen_tcp(address: Authority, factory: Callable[[], TcpEnd]) -> List
     loop = asyncio.get_running_loop()
     server = await loop.create_server(factory, address.host, address.port, backlog=_BACKLOG)
     port = server.sockets[0].getsockname()[1]
+    if any(sock.getsockname()[1] != port for sock in server.sockets):
+        server.close()  # a name with several addresses, each of which got a free port of its own
+        server = await loop.create_server(factory, address.host, port, backlog=_BACKLOG)
     return Listener(server, Authority(address.host, port), None)
 
 

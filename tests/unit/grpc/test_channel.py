@@ -11,7 +11,7 @@ import pytest
 from keynet.address import Authority, NodeId, SocketAddress
 from keynet.config.values import LocalAddress, UnixPath
 from keynet.errors import ConfigError
-from keynet.rpc.grpc import aio_channel, channel, client_address
+from keynet.rpc.grpc import aio_channel, binding, channel, client_address
 from keynet.rpc.grpc.channel import _how_to_dial
 
 NODE = NodeId(b"\3" * 32)
@@ -71,6 +71,11 @@ def test_the_callers_options_win() -> None:
 def test_a_port_that_no_service_has_is_refused(port: int) -> None:
     with pytest.raises(ConfigError):
         channel(Node(), NODE, port)
+
+
+def test_the_entry_points_factory_offers_both_kinds_of_channels() -> None:
+    made = binding()
+    assert (made.name, made.channel, made.aio_channel) == ("grpc", channel, aio_channel)
 
 
 def test_a_node_without_a_proxy_is_refused() -> None:

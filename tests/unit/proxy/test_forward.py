@@ -147,6 +147,15 @@ class TestRefusals:
             assert answered == status
             assert str(error) in text
 
+    async def test_a_bug_below_is_502_and_told_to_the_log_alone(
+        self, connect: Connect, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with proxy_pair() as pair:
+            pair.dialer.error = ZeroDivisionError("secret")
+            status, text = await (await connect(pair)).refusal()
+            assert (status, "secret" in text) == (502, False)
+        assert "secret" in caplog.text
+
     async def test_a_peer_that_is_another_node_is_526(self, connect: Connect) -> None:
         async with proxy_pair() as pair:
             client = await connect(pair, target=f"{NODE}.keynet:80")

@@ -47,6 +47,14 @@ async def test_port_0_becomes_a_real_one_and_sockets_do_not_delay() -> None:
     await close(listener)
 
 
+async def test_a_name_with_several_addresses_gets_one_port() -> None:
+    listener = await listen(Authority("localhost", 0), Seen().factory)
+    ports = {sock.getsockname()[1] for sock in listener._server.sockets}
+    assert isinstance(listener.address, Authority)
+    assert ports == {listener.address.port}
+    await close(listener)
+
+
 async def test_a_port_in_use_is_a_config_error() -> None:
     listener = await listen(Authority("127.0.0.1", 0), Seen().factory)
     with pytest.raises(ConfigError, match="in use"):
