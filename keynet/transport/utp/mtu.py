@@ -16,6 +16,8 @@ USUAL_SIZES = (1392, 1452, ETHERNET_SIZE, 4052, 8952)
 MAX_PROBES = 3
 MAX_JUMBO_PROBES = 2
 RETRY_INTERVAL = 1.0
+PROBE_TIMEOUT = 5.0
+"""Seconds after which a probe counts as lost although nobody said so: its stream may be gone."""
 RAISE_INTERVAL = 600.0
 """Seconds before failed sizes are tried again (PMTU_RAISE_TIMER, RFC 8899 section 5.1.1)."""
 
@@ -23,13 +25,22 @@ RAISE_INTERVAL = 600.0
 class PathMtu:
     """The search over a few sizes, largest first: one success ends it."""
 
-    __slots__ = ("_candidates", "_failures", "_next_at", "_probing", "ceiling", "size")
+    __slots__ = (
+        "_candidates",
+        "_failures",
+        "_next_at",
+        "_probing",
+        "_sent_at",
+        "ceiling",
+        "size",
+    )
 
     def __init__(self, size: int, ceiling: int) -> None:
         self.size = size
         """Bytes of UDP payload that the path is known to take."""
         self.ceiling = ceiling
         """The largest size worth probing for."""
+        self._sent_at = 0.0
         self._start_search(0.0)
 
     def _start_search(self, at: float) -> None:
@@ -47,23 +58,27 @@ class PathMtu:
 
     def probe_size(self, now: float) -> int:
         """The payload size that the next packet should probe; 0 when none should."""
+        if self._probing and now - self._sent_at >= PROBE_TIMEOUT:
+            self.probe_lost(self._probing, now)
         if self._probing or now < self._next_at or self.size >= self.ceiling:
             return 0
         if not self._candidates:
             self._start_search(now)
         return self._candidates[-1]
 
-    def probe_sent(self, size: int) -> None:
+    def probe_sent(self, size: int, now: float) -> None:
+        """A packet of that size is on its way; only one at a time."""
         self._probing = size
+        self._sent_at = now
 
     def probe_acked(self, size: int, now: float) -> None:
         """A packet of that size arrived in one piece; larger ones have failed before it."""
-        if size == self._probing:
-            self._probing = 0
-        if size > self.size:
-            self.size = size
-            self._candidates = []
-            self._next_at = now + RAISE_INTERVAL
+        if size != self._probing:
+            return  # it belongs to a search that was ended, perhaps to another path
+        self._probing = 0
+        self.size = size
+        self._candidates = []
+        self._next_at = now + RAISE_INTERVAL
 
     def probe_lost(self, size: int, now: float) -> None:
         """That probe did not arrive; after a few failures the next smaller size gets its turn."""

@@ -22,6 +22,8 @@ SACK_REACH = 8 * MAX_SACK_BYTES
 """2,016: how many packets past the first gap an acknowledgement can speak of."""
 
 _HEADER = struct.Struct(">BBHIIIHH")
+MAX_EXTENSIONS = 8
+"""More than anybody sends; a chain of empty ones in a large datagram would cost milliseconds."""
 _SEQ_OFFSET = 16
 # The low and high bytes of consecutive sequence numbers, to compare a batch's column with.
 _COLUMN = 65536 + 4096
@@ -68,9 +70,10 @@ def decode(datagram: Buffer) -> Packet | None:
     kind, extension, connection_id, stamp, diff, window, seq_nr, ack_nr = _HEADER.unpack_from(view)
     if kind & 15 != VERSION or kind >> 4 > PacketType.SYN:
         return None
-    sack, offset = 0, HEADER_SIZE
+    sack, offset, count = 0, HEADER_SIZE, 0
     while extension:
-        if len(view) < offset + 2:
+        count += 1
+        if len(view) < offset + 2 or count > MAX_EXTENSIONS:
             return None
         following, size = view[offset], view[offset + 1]
         body = view[offset + 2 : offset + 2 + size]

@@ -314,7 +314,7 @@ class Sender:
         board.add(batch)
         probe = stride > self._mtu.size
         if probe:
-            self._mtu.probe_sent(stride)
+            self._mtu.probe_sent(stride, now)
         self._record(batch, batch.full, now, probe=probe)
         out.append(Datagrams(image, stride))
         return len(image)
