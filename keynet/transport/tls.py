@@ -1,136 +1,49 @@
 """TLS 1.3 inside a stream: mutual, the peer's chain checked by our own verifier. Sans-IO.
 
-Built on pyOpenSSL's memory BIOs, public API only. The outgoing BIO is the FIFO of ciphertext;
-nothing is copied out of it before it is pulled. Traps that shape this module:
+Built on pyOpenSSL's memory BIOs, public API only; what both ends are set to is in tls_context.py.
+The outgoing BIO is the FIFO of ciphertext: nothing is copied out of it before it is pulled. Traps
+that shape this module:
 
-- A Context is frozen by its first Connection, so there is one for each Identity: a rotation makes
-  a new Identity, and so a new Context with the new chain.
 - An empty `bio_write`, `send` or `recv(0)` is an error to OpenSSL, not a no-op.
 - pyOpenSSL does not tell how much the outgoing BIO holds: `pending` is counted from what each
   record costs. Only OpenSSL's replies to KeyUpdate escape the count; see `_pull_rest`.
-- pyOpenSSL switches partial writes on, which would cost one call for each 16 KiB record.
-- OpenSSL's server sends two session tickets whatever the options say. Nothing is ever resumed:
-  the session cache is off and OP_NO_TICKET makes the tickets empty names.
+- A memory BIO never shrinks, and each write to it moves all that has not been read from it: little
+  is put in at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from weakref import WeakKeyDictionary
+from datetime import datetime
 
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
 from keynet.address import NodeId
 from keynet.engine import Buffer
 from keynet.errors import (
     BrokenLink,
-    ChainTooLong,
     ConnectionLost,
     EmptyChain,
     HandshakeFailed,
-    IdentityError,
     KeynetError,
     LocalProtocolError,
     RemoteProtocolError,
 )
-from keynet.identity import MAX_CHAIN, Identity, PeerIdentity, read_certificate, verify_chain
+from keynet.identity import Identity, PeerIdentity
+from keynet.transport.tls_context import ALPN, Verification, context_for, utc_now
 
-ALPN = b"keynet/1"
 RECORD_BYTES = 16384
 """The most plaintext that a record carries (RFC 8446 section 5.1)."""
 RECORD_OVERHEAD = 22
 """Header 5, content type 1, tag 16: the same for every cipher suite offered."""
 
-_CIPHERSUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-_MODE_ENABLE_PARTIAL_WRITE = 1
 _SLACK = 256
 """Bytes asked for beyond the count: room for nine replies to KeyUpdate."""
 _RECORDS_BETWEEN_CHECKS = 64
 _MAX_UNCOUNTED = 262144
 _MAX_COLLECT = 65536
-_CHAIN_TOO_LONG = SSL.X509VerificationCodes.ERR_CERT_CHAIN_TOO_LONG
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-class _Verification:
-    """What the verify callback collects for one connection, and what it concluded."""
-
-    __slots__ = ("_certificates", "_expected", "_now", "error", "peer")
-
-    def __init__(self, expected: NodeId | None, now: Callable[[], datetime]) -> None:
-        self._expected = expected
-        self._now = now
-        self._certificates: dict[int, bytes] = {}
-        self.error: IdentityError | None = None
-        self.peer: PeerIdentity | None = None
-
-    def certificate(self, certificate: crypto.X509, code: int, depth: int) -> bool:
-        """OpenSSL walks from the root (the highest depth) to the leaf (0); judge at the leaf.
-
-        What OpenSSL itself thinks of a certificate is passed over, but for the length.
-        """
-        if code == _CHAIN_TOO_LONG:
-            self.error = ChainTooLong(f"the chain has more than {MAX_CHAIN} certificates")
-            return False
-        if code:
-            return True
-        self._certificates[depth] = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
-        return depth > 0 or self._judge()
-
-    def _judge(self) -> bool:
-        try:
-            chain = [read_certificate(self._certificates[i]) for i in sorted(self._certificates)]
-            self.peer = verify_chain(chain, self._expected, self._now())
-        except IdentityError as error:
-            self.error = error
-        return self.error is None
-
-
-def _verify(
-    connection: SSL.Connection, certificate: crypto.X509, code: int, depth: int, _ok: int
-) -> bool:
-    verification: _Verification = connection.get_app_data()
-    return verification.certificate(certificate, code, depth)
-
-
-def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
-    if ALPN not in offered:
-        raise HandshakeFailed(f"the peer does not offer {ALPN.decode()}")
-    return ALPN
-
-
-_contexts: WeakKeyDictionary[Identity, SSL.Context] = WeakKeyDictionary()
-
-
-def _context(identity: Identity) -> SSL.Context:
-    """The context that shows `identity`, for both roles; made once."""
-    context = _contexts.get(identity)
-    if context is None:
-        context = _contexts[identity] = _new_context(identity)
-    return context
-
-
-def _new_context(identity: Identity) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_METHOD)
-    context.set_min_proto_version(SSL.TLS1_3_VERSION)
-    context.set_tls13_ciphersuites(_CIPHERSUITES)
-    context.use_certificate(identity.chain[0])
-    context.use_privatekey(identity.private_key)
-    for certificate in identity.chain[1:]:
-        context.add_extra_chain_cert(certificate)
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
-    context.set_verify_depth(MAX_CHAIN)
-    context.set_alpn_protos([ALPN])
-    context.set_alpn_select_callback(_select_protocol)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_options(SSL.OP_NO_TICKET)
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
-    return context
+_MAX_FED = 65536
+"""The incoming BIO gets no more once it may hold this; what a slow reader leaves waits outside."""
 
 
 class TlsChannel:
@@ -142,7 +55,9 @@ class TlsChannel:
     """
 
     __slots__ = (
+        "_backlog",
         "_connection",
+        "_fed",
         "_heard",
         "_out",
         "_records",
@@ -164,7 +79,7 @@ class TlsChannel:
         *,
         server: bool,
         expected: NodeId | None,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.established = False
         self.peer: PeerIdentity | None = None
@@ -174,14 +89,18 @@ class TlsChannel:
         self.pending = 0
         self._out = b""
         """Ciphertext already taken out of the BIO; goes before what is in it."""
+        self._backlog: list[bytes] = []
+        """Ciphertext that the incoming BIO has no room for yet."""
+        self._fed = 0
+        """Bytes in the incoming BIO, at most."""
         self._records = 0
         self._server = server
         self._uncounted = 0
         self._writable = False
         self._heard = False
         """Whether an application byte has come: a refusal is no longer the handshake's."""
-        self._verification: _Verification | None = _Verification(expected, now)
-        self._connection = SSL.Connection(_context(identity), None)
+        self._verification: Verification | None = Verification(expected, now)
+        self._connection = SSL.Connection(context_for(identity), None)
         self._connection.set_app_data(self._verification)
         if server:
             self._connection.set_accept_state()
@@ -193,7 +112,11 @@ class TlsChannel:
         """Take ciphertext in order. After an error or the peer's end it is dropped."""
         if not ciphertext or self.error is not None or self.eof_received:
             return
-        self._connection.bio_write(ciphertext)
+        if self._fed < _MAX_FED and not self._backlog:
+            self._fed += len(ciphertext)
+            self._connection.bio_write(ciphertext)
+        else:
+            self._backlog.append(bytes(ciphertext))
         if not self.established:
             self._handshake()
 
@@ -202,10 +125,34 @@ class TlsChannel:
         if self.error is None and not self.eof_received:
             self._fail(ConnectionLost("the stream broke off without a clean end (close_notify)"))
 
+    def _refill(self) -> None:
+        """Put as much of the backlog into the incoming BIO as it should hold; it is empty now."""
+        count = 0
+        while self._fed < _MAX_FED and count < len(self._backlog):
+            piece = self._backlog[count]
+            self._fed += len(piece)
+            self._connection.bio_write(piece)
+            count += 1
+        del self._backlog[:count]
+
     def read(self, max_bytes: int) -> bytes:
         """Decrypted bytes, several records joined; b"" when there are none now."""
         if not self.established or self.error is not None or self.eof_received:
             return b""
+        chunks = self._receive(max_bytes)
+        while self._backlog and not self._fed:
+            self._refill()
+            chunks += self._receive(max_bytes - sum(map(len, chunks)))
+        if not chunks:
+            return b""
+        self._heard = True
+        self._records += len(chunks)
+        if self._records >= _RECORDS_BETWEEN_CHECKS:
+            self._check_uncounted()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _receive(self, max_bytes: int) -> list[bytes]:
+        """Decrypt what the incoming BIO holds, record by record."""
         receive = self._connection.recv
         chunks: list[bytes] = []
         try:
@@ -214,18 +161,13 @@ class TlsChannel:
                 chunks.append(chunk)
                 max_bytes -= len(chunk)
         except SSL.WantReadError:
-            pass
+            self._fed = 0
         except SSL.ZeroReturnError:
             self.eof_received = True
+            self._backlog.clear()
         except SSL.Error as error:
             self._fail(self._classified(error))
-        if not chunks:
-            return b""
-        self._heard = True
-        self._records += len(chunks)
-        if self._records >= _RECORDS_BETWEEN_CHECKS:
-            self._check_uncounted()
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return chunks
 
     def write(self, data: Buffer) -> None:
         """Encrypt `data`, at most 64 KiB at a time, into the outgoing BIO.
@@ -321,6 +263,7 @@ class TlsChannel:
         try:
             self._connection.do_handshake()
         except SSL.WantReadError:
+            self._fed = 0
             self._collect()
         except SSL.Error as error:
             self._fail(self._classified(error))
@@ -352,6 +295,7 @@ class TlsChannel:
         """Break the channel; what OpenSSL wrote, an alert, can still be pulled."""
         self.error = error
         self._writable = False
+        self._backlog.clear()
         self._collect()
 
     def _classified(self, error: SSL.Error) -> KeynetError:

@@ -15,7 +15,7 @@ from OpenSSL import SSL
 from keynet import errors
 from keynet.errors import HandshakeFailed, LocalProtocolError, RemoteProtocolError
 from keynet.identity import Identity
-from keynet.transport import tls
+from keynet.transport import tls_context
 from keynet.transport.channel import SecureChannel
 from keynet.transport.tls import TlsChannel
 from tests.unit.identity.forge import NOW, forge
@@ -332,6 +332,46 @@ def test_an_alert_after_data_is_not_taken_for_a_refused_handshake() -> None:
     assert type(client.error) is RemoteProtocolError
 
 
+def test_a_stream_that_is_cut_is_no_clean_end() -> None:
+    client, server = connected(ALICE, BOB)
+    client.write(b"half a")
+    flush(client, server)
+    assert server.read(10) == b"half a"
+    server.feed_eof()
+    assert type(server.error) is errors.ConnectionLost
+    assert not server.eof_received
+
+
+def test_after_a_clean_end_the_streams_end_is_no_fault() -> None:
+    client, server = connected(ALICE, BOB)
+    client.write_eof()
+    flush(client, server)
+    assert server.read(10) == b""
+    server.feed_eof()
+    assert server.eof_received
+    assert server.error is None
+
+
+@pytest.mark.parametrize("piece", [1400, 65536, 1 << 20])
+def test_a_slow_reader_gets_everything_through_a_small_bio(piece: int) -> None:
+    client, server = connected(ALICE, BOB)
+    data = os.urandom(65536)
+    for _ in range(16):
+        client.write(data)
+    client.write_eof()
+    wire = b""
+    while client.pending:
+        wire += client.pull(65536)
+    for start in range(0, len(wire), piece):
+        server.feed(memoryview(wire)[start : start + piece])
+    assert server._fed < 65536 + piece, "the rest waits outside the BIO"
+    got = b""
+    while not server.eof_received:
+        got += server.read(100_000)
+        assert server.error is None
+    assert got == data * 16
+
+
 # Rotation, memory.
 
 
@@ -357,13 +397,13 @@ def settled() -> Iterator[None]:
 
 @pytest.mark.usefixtures("settled")
 def test_contexts_are_shared_and_die_with_their_identity() -> None:
-    before = len(tls._contexts)
+    before = len(tls_context._contexts)
     node = Identity.generate()
     for _ in range(3):
         connected(node, node)
-    assert len(tls._contexts) == before + 1
+    assert len(tls_context._contexts) == before + 1
     del node
-    assert len(tls._contexts) == before
+    assert len(tls_context._contexts) == before
 
 
 @pytest.mark.usefixtures("settled")
@@ -381,7 +421,7 @@ def forged_client() -> tuple[TlsChannel, TlsChannel, RecordForger]:
     """A client, its server, and a forger that holds the client's sending key."""
     identity = Identity.generate()
     lines: list[bytes] = []
-    tls._context(identity).set_keylog_callback(lambda _, line: lines.append(line))
+    tls_context.context_for(identity).set_keylog_callback(lambda _, line: lines.append(line))
     client, server = connected(identity, BOB)
     [secret] = [line.split()[2] for line in lines if line.startswith(b"CLIENT_TRAFFIC_SECRET_0")]
     return client, server, RecordForger(bytes.fromhex(secret.decode()))
