@@ -7,7 +7,14 @@
 No pytest is needed; with it, `keynet.testing.pytest_plugin` makes a test of each.
 """
 
-from keynet.testing.transport import endings, handshakes, hostile, networks, streams
+from keynet.testing.transport import (
+    endings,
+    handshakes,
+    hostile,
+    hosts,
+    networks,
+    streams,
+)
 from keynet.testing.transport.rules import (
     CHECKS,
     Check,
@@ -25,6 +32,7 @@ __all__ = [
     "endings",
     "handshakes",
     "hostile",
+    "hosts",
     "networks",
     "streams",
 ]

@@ -66,7 +66,7 @@ class Hello:
         """
         if message == self._accepted:
             return True
-        if not self.dialing and not self._nonces and is_first(message):
+        if not self.dialing and not self.peer and is_first(message):  # the newest HELLO counts
             self._nonces = message[KIND : KIND + NONCE] + self._nonce
             self._accepted = message
             return True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import itertools
+from typing import ClassVar
 
 from keynet_loopback import channel as channels
 from keynet_loopback import engine as engines
@@ -15,6 +18,7 @@ from keynet.engine import Buffer, Datagrams
 from keynet.identity import Identity
 from keynet.transport.api import (
     Capability,
+    ConnectionTerminated,
     HandshakeCompleted,
     LinkInfo,
     StreamEnded,
@@ -344,7 +348,7 @@ class RaisesOnForgeries(Sample):
     def receive(self, datagrams: Datagrams, now: float) -> None:
         for datagram in datagrams:
             if bytes(datagram[:4]) == b"KLB1":
-                assert datagram[4:5] in (b"H", b"A", b"P", b"S"), "no such message"
+                assert bytes(datagram[4:5]) in (b"H", b"A", b"P", b"S"), "no such message"
         super().receive(datagrams, now)
 
 
@@ -397,6 +401,41 @@ class CannotCloseBeforeTheHandshake(Sample):
     def close(self, now: float) -> None:
         assert self._hello.peer is not None
         super().close(now)
+
+
+class LeaksATask(Sample):
+    rejected_by = "check_runs_under_the_shells"
+    tasks: ClassVar[list[asyncio.Task[None]]] = []
+
+    def __init__(self, link: LinkInfo, hello: Hello, now: float) -> None:
+        super().__init__(link, hello, now)
+        with contextlib.suppress(RuntimeError):
+            loop = asyncio.get_running_loop()
+            self.tasks.append(loop.create_task(asyncio.sleep(3600)))
+
+
+class CannotResetWhatIsOpening(Sample):
+    rejected_by = "check_survives_cancellation"
+
+    def reset(self, stream_id: StreamId, now: float) -> None:
+        if not self._streams[stream_id].received:
+            raise KeyError(stream_id)
+
+
+class NeverSaysThatItIsOver(Sample):
+    rejected_by = "check_closes_under_the_shells"
+
+    def next_event(self) -> TransportEvent | None:
+        event = super().next_event()
+        return None if isinstance(event, ConnectionTerminated) else event
+
+
+class TakesAllThatTheShellHas(GrowsWithoutBound):
+    rejected_by = "check_pushes_back_under_the_shells"
+
+
+class LeavesWaitersOnDeadPaths(NeverGivesUp):
+    rejected_by = "check_tells_waiters_of_a_dead_path"
 
 
 def _concrete(base: type[Sample]) -> list[type[Sample]]:
