@@ -23,17 +23,25 @@ class Pacer:
     Only a sender that was told to wait (`next_send_at`) and was woken late finds more in it.
     """
 
-    __slots__ = ("_due_at", "_filled_at", "_half", "_quantum", "_rate", "_tokens", "mss")
+    __slots__ = ("_due_at", "_filled_at", "_half", "_mss", "_quantum", "_rate", "_tokens")
 
     def __init__(self, mss: int, now: float, rate: float = math.inf) -> None:
-        self.mss = mss
-        """Bytes of a full packet; counts from the next `set_rate`."""
-        self._tokens = 0.0
+        self._mss = mss
         self._filled_at = now
         self._due_at: float | None = None
-        self._rate = 0.0
-        self.set_rate(rate)
+        self._rate = rate
+        self._size_quantum()
         self._tokens = self._quantum
+
+    @property
+    def mss(self) -> int:
+        """Bytes of a full packet; the quantum is never below two."""
+        return self._mss
+
+    @mss.setter
+    def mss(self, mss: int) -> None:
+        self._mss = mss
+        self._size_quantum()
 
     @property
     def rate(self) -> float:
@@ -47,11 +55,13 @@ class Pacer:
 
     def set_rate(self, rate: float) -> None:
         """Take a new rate in bytes per second (above zero); cheap enough for every ACK."""
-        if rate == self._rate:
-            return
-        self._rate = rate
-        floor = MIN_QUANTUM_PACKETS * self.mss
-        interval = rate * QUANTUM_INTERVAL
+        if rate != self._rate:
+            self._rate = rate
+            self._size_quantum()
+
+    def _size_quantum(self) -> None:
+        floor = MIN_QUANTUM_PACKETS * self._mss
+        interval = self._rate * QUANTUM_INTERVAL
         self._quantum = float(interval if floor < interval < math.inf else floor)
         self._half = self._quantum / 2
 

@@ -84,3 +84,14 @@ def test_a_clock_that_stands_still_gives_nothing() -> None:
     pacer.sent(2000, 5.0)
     assert [pacer.budget(5.0) for _ in range(5)] == [0] * 5
     assert pacer.budget(4.0) == 0
+
+
+def test_a_bigger_packet_always_fits_what_is_released() -> None:
+    pacer = Pacer(MSS, 0.0, 1e6)
+    pacer.sent(2000, 0.0)
+    pacer.mss = 9000
+    assert pacer.quantum == 18_000
+    wake_at = pacer.next_send_at()
+    assert wake_at is not None
+    assert pacer.budget(wake_at / 3) == 0
+    assert pacer.budget(wake_at) >= 9000

@@ -14,6 +14,7 @@ from random import Random
 from .api import Acked, Lost
 from .bbr_model import MIN_PIPE_PACKETS, SHORT_RTT, PathModel, inflight_at_loss, is_too_high
 from .bbr_probe import BandwidthProbe, FullPipe
+from .bbr_rtt_probe import RttProbe
 from .bbr_states import CRUISE, DOWN, DRAIN, PROBE_RTT, REFILL, STARTUP, TACTICS, UP, State
 from .limits import MIN_WINDOW_PACKETS, initial_window, paced
 
@@ -22,7 +23,6 @@ STARTUP_LOSS_EVENTS = 6
 DRAIN_ROUNDS = 3
 FEEDBACK_ROUNDS = 2
 """Rounds after a change of tactic in which deliveries still tell of the one before."""
-PROBE_RTT_DURATION = 0.2
 NOMINAL_RTT = 0.001
 UNPACED_SHORT_RATE = 125e6
 
@@ -43,14 +43,11 @@ class Bbr:
         "_pipe",
         "_prior_cwnd",
         "_probe",
-        "_probe_rtt_done_at",
-        "_probe_rtt_ended_at",
-        "_probe_rtt_round_done",
-        "_probe_rtt_started_at",
         "_random",
         "_rate",
         "_recovery_mark",
         "_round_entered",
+        "_rtt_probe",
         "_state",
         "_tactic",
         "_timeout_at",
@@ -71,9 +68,7 @@ class Bbr:
         self._has_rtt = self._idle_restart = False
         self._pipe = FullPipe()
         self._probe = BandwidthProbe(self._model, self._random, now)
-        self._probe_rtt_done_at: float | None = None
-        self._probe_rtt_round_done = False
-        self._probe_rtt_started_at, self._probe_rtt_ended_at = math.inf, -math.inf
+        self._rtt_probe = RttProbe(self._model)
         self._drain_round = 0
         self._timeout_at: float | None = None
         self._recovery_mark: int | None = None
@@ -119,18 +114,13 @@ class Bbr:
         self._model.restart_aggregation(now)
         if self._tactic.in_probe_bw:
             self._set_rate(1.0)
-        elif self._state is PROBE_RTT:
-            self._leave_probe_rtt_if_done(now)
+        elif self._state is PROBE_RTT and self._rtt_probe.is_over(now):
+            self._leave_probe_rtt(now)
 
     def on_ack(self, acked: Acked) -> None:
         """Section 5.2.3: update the model, let the state machine move, set rate and window."""
         model = self._model
-        sent_at = acked.sent_at
-        app_limited = acked.app_limited or (
-            # What ProbeRTT held back says nothing of the path (MarkConnectionAppLimited).
-            self._probe_rtt_started_at <= sent_at
-            and sent_at - acked.interval <= self._probe_rtt_ended_at
-        )
+        app_limited = acked.app_limited or self._rtt_probe.spoils(acked)
         model.on_ack(acked, app_limited)
         if not self._has_rtt and acked.rtt:
             self._first_rtt(acked.rtt)
@@ -179,16 +169,18 @@ class Bbr:
 
     def on_spurious_loss(self, now: float) -> None:
         """Section 5.5.11.2: take back what the losses did, and resume the probe they ended."""
+        if self._undo is None:
+            return
+        bw, shortterm, longterm = self._undo
+        self._undo = None
         self._timeout_at = None
         self._restore()
         model = self._model
         model.loss_in_round = False
         self._pipe.reset(0.0)
-        if self._undo is not None:
-            bw, shortterm, longterm = self._undo
-            model.bw_shortterm = max(model.bw_shortterm, bw)
-            model.inflight_shortterm = max(model.inflight_shortterm, shortterm)
-            model.inflight_longterm = max(model.inflight_longterm, longterm)
+        model.bw_shortterm = max(model.bw_shortterm, bw)
+        model.inflight_shortterm = max(model.inflight_shortterm, shortterm)
+        model.inflight_longterm = max(model.inflight_longterm, longterm)
         state, self._undo_state = self._undo_state, None
         if state is STARTUP:
             self._pipe.reached = False
@@ -312,27 +304,15 @@ class Bbr:
                 return  # Where hosts, not the path, set the window, its exact length is moot.
             self._save_cwnd()
             self._enter(PROBE_RTT)
-            self._probe_rtt_done_at = None
-            self._probe_rtt_started_at, self._probe_rtt_ended_at = now, math.inf
+            self._rtt_probe.start(now)
             self._probe.stop_sampling()
-        if self._probe_rtt_done_at is None:
-            if acked.in_flight <= self._probe_rtt_window():
-                self._probe_rtt_done_at = now + PROBE_RTT_DURATION
-                self._probe_rtt_round_done = False
-                model.start_round()
-            return
-        if model.round_start:
-            self._probe_rtt_round_done = True
-        if self._probe_rtt_round_done:
-            self._leave_probe_rtt_if_done(now)
+        if self._rtt_probe.on_ack(now, acked.in_flight <= self._probe_rtt_window()):
+            self._leave_probe_rtt(now)
 
     def _probe_rtt_window(self) -> float:
         return max(self._tactic.window_gain * self._model.bdp, MIN_PIPE_PACKETS * self.mss)
 
-    def _leave_probe_rtt_if_done(self, now: float) -> None:
-        if self._probe_rtt_done_at is None or now <= self._probe_rtt_done_at:
-            return
-        self._model.probe_rtt_at = self._probe_rtt_ended_at = now
+    def _leave_probe_rtt(self, now: float) -> None:
         self._restore()
         self._model.reset_shortterm()
         if self._pipe.reached:
