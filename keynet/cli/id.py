@@ -1,4 +1,7 @@
-"""`keynet id new|show|rotate`: the node's identity on disk. Does not talk to a running node."""
+"""`keynet id new|show|rotate`: the node's identity on disk. Does not talk to a running node.
+
+Faults are raised as KeynetError, and told by the `keynet` command.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from keynet.errors import ConfigError, KeynetError
+from keynet.errors import ConfigError
 from keynet.identity import Identity, IdentityStore
 from keynet.state import StateLock, state_dir
 
@@ -38,12 +41,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 @app.command()
 def new(state: State = None, passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
     """Make a new identity; refuses to replace one."""
-    with _FaultsTold():
-        directory = state_dir(state)
-        passphrase = read_passphrase(passphrase_file)
-        with StateLock(directory):
-            identity = IdentityStore(directory).create(passphrase)
-        _show(identity, directory, as_json)
+    directory = state_dir(state)
+    passphrase = read_passphrase(passphrase_file)
+    with StateLock(directory):
+        identity = IdentityStore(directory).create(passphrase)
+    _show(identity, directory, as_json)
 
 
 @app.command()
@@ -51,10 +53,9 @@ def show(
     state: State = None, passphrase_file: PassphraseFile = None, as_json: Json = False
 ) -> None:
     """Show the node id, the ids that it had before, and when its certificate expires."""
-    with _FaultsTold():
-        directory = state_dir(state)
-        identity = IdentityStore(directory).load(read_passphrase(passphrase_file))
-        _show(identity, directory, as_json)
+    directory = state_dir(state)
+    identity = IdentityStore(directory).load(read_passphrase(passphrase_file))
+    _show(identity, directory, as_json)
 
 
 @app.command()
@@ -62,12 +63,11 @@ def rotate(
     state: State = None, passphrase_file: PassphraseFile = None, as_json: Json = False
 ) -> None:
     """Give the node a new key, and so a new id; the ids before it go on reaching it."""
-    with _FaultsTold():
-        directory = state_dir(state)
-        passphrase = read_passphrase(passphrase_file)
-        with StateLock(directory):
-            identity = IdentityStore(directory).rotate(passphrase)
-        _show(identity, directory, as_json)
+    directory = state_dir(state)
+    passphrase = read_passphrase(passphrase_file)
+    with StateLock(directory):
+        identity = IdentityStore(directory).rotate(passphrase)
+    _show(identity, directory, as_json)
 
 
 def read_passphrase(file: Path | None) -> bytes | None:
@@ -86,18 +86,6 @@ def read_passphrase(file: Path | None) -> bytes | None:
     if not first:
         raise ConfigError(f"{file} holds no passphrase on its first line")
     return first
-
-
-class _FaultsTold:
-    """Turn a KeynetError into one line on standard error and exit status 1."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
-        if isinstance(exc, KeynetError):
-            typer.echo(f"keynet: {exc}", err=True)
-            raise typer.Exit(1) from exc
 
 
 def _show(identity: Identity, directory: Path, as_json: bool) -> None:

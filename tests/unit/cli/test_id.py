@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from keynet.cli import main
 from keynet.cli.id import app
 from keynet.identity import IdentityStore
 from keynet.state import StateLock
@@ -60,12 +63,18 @@ def test_a_passphrase_from_a_file_or_the_environment(
 
 
 def fault(*words: str) -> str:
-    result = run.invoke(app, list(words))
-    assert result.exit_code == 1
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert "horse" not in result.stderr
-    return result.stderr
+    """The one line that the command prints on standard error."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+        pytest.raises(SystemExit) as ended,
+    ):
+        main(["id", *words])
+    assert ended.value.code in (1, 2)
+    assert out.getvalue() == ""
+    assert err.getvalue().count("\n") == 1
+    assert "horse" not in err.getvalue()
+    return err.getvalue()
 
 
 def test_faults_are_one_line_each(tmp_path: Path) -> None:
