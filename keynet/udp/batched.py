@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from keynet.engine import Datagrams
@@ -32,7 +33,13 @@ _MAX_BATCHES = 32
 _MAX_OCTETS = 1024 * 1024
 """The most work of one wake-up; then the loop's other callbacks have their turn."""
 
-_TRUNCATED = getattr(socket, "MSG_TRUNC", 0) | getattr(socket, "MSG_CTRUNC", 0)
+_IDLE = 50e-6
+"""Seconds between wake-ups that show that the loop had nothing to do."""
+_SMALL = 1000
+"""Datagrams below this many bytes are taken for interactive."""
+
+_TRUNCATED = int(getattr(socket, "MSG_TRUNC", 0) | getattr(socket, "MSG_CTRUNC", 0))
+"""An int: the enum's own `&` is slow."""
 
 Chunk = tuple[int, int, SockAddr, bytes | None]
 """One receive: bytes, bytes of each datagram, the source, the local side's control message."""
@@ -56,6 +63,8 @@ class BatchedReader:
         control messages (merged runs, local addresses)."""
         self.received = Received()
         self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
+        self._ended_at = 0.0
         self._sock = sock
         self._on_writable = on_writable
         self._on_broken = on_broken
@@ -98,12 +107,14 @@ class BatchedReader:
 
     def _readable(self) -> None:
         self.received.wakeups += 1
-        octets, stride = self._drain()
+        idled = time.monotonic() - self._ended_at > _IDLE
+        octets, stride = self._drain(idled)
         if self._closed:
             return
-        now = self._loop.time()
+        now = self._time()
         if self._receiver is not None:
             self._receiver.drained(now)
+        self._ended_at = time.monotonic()
         pause = self._thin.after(now, octets, stride)
         if pause and not self._closed:
             self._loop.remove_reader(self._sock)
@@ -114,9 +125,10 @@ class BatchedReader:
         self._loop.add_reader(self._sock, self._readable)
         self._readable()
 
-    def _drain(self) -> tuple[int, int]:
+    def _drain(self, idled: bool) -> tuple[int, int]:
         """Hand over what the socket holds, within bounds; the bytes, and the last datagrams' size.
 
+        After an idle moment a small datagram is probably alone, and waits for no further receive.
         A run is the bytes from `start` to `end`: datagrams of `stride` bytes from one source, of
         which only the last may be shorter.
         """
@@ -143,6 +155,8 @@ class BatchedReader:
                 self._hand_over(start, end, stride, source, local)
                 batches += 1
                 start = end = 0
+            elif idled and size == segment < _SMALL:
+                break
         if start < end:
             self._hand_over(start, end, stride, source, local)
         self.received.receives += receives
@@ -158,7 +172,7 @@ class BatchedReader:
         received.batches += 1
         received.octets += end - start
         run = Datagrams(self._view[start:end], stride)
-        receiver.datagrams_received(run, self._paths[source, local], self._loop.time())
+        receiver.datagrams_received(run, self._paths[source, local], self._time())
 
     def _receive_merged(self, end: int) -> Chunk | None:
         """Receive behind `end`, with control messages; None when the socket is empty."""
