@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from keynet import plugins
 from keynet.testing.pytest_plugin import TransportConformance
 from keynet.testing.transport import CHECKS, Check, NotApplicable, RuleBroken, TransportFactory
+from keynet.testing.transport.scene import ORDER
 from keynet.transport.api import Capability, Transport
 
 ON_NETWORKS = [check for check in CHECKS if check.rule.startswith("T-2")]
@@ -63,3 +66,9 @@ def test_rules_are_numbered_once() -> None:
     numbers = [check.rule for check in CHECKS]
     assert len(set(numbers)) == len(numbers)
     assert numbers == sorted(numbers)
+
+
+def test_the_guide_states_every_rule() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "writing-a-plugin.md"
+    stated = re.findall(r"^- \*\*(T-\d\d)\*\* ", guide.read_text(), re.MULTILINE)
+    assert stated == sorted({check.rule for check in CHECKS} | {ORDER[0]})
