@@ -12,7 +12,8 @@ from keynet.transport.api import Capability, LinkInfo
 from keynet.transport.channel import SecureChannel
 from keynet.transport.tls import TlsChannel
 from keynet.transport.utp import congestion as algorithms
-from keynet.transport.utp.engine import ChannelFactory, Engine, Settings
+from keynet.transport.utp.engine import Engine
+from keynet.transport.utp.factory import ChannelFactory, Settings
 from keynet.transport.utp.packet import HEADER_SIZE, VERSION, PacketType
 
 _SYN = PacketType.SYN << 4 | VERSION

@@ -8,9 +8,6 @@ is opened with the connection itself, because only a stream can carry a handshak
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from random import Random
 
 from keynet.engine import Buffer, Datagrams
 from keynet.errors import HandshakeFailed, IdentityError, KeynetError, LocallyClosed
@@ -28,10 +25,8 @@ from keynet.transport.api import (
     StreamWritable,
     TransportEvent,
 )
-from keynet.transport.channel import SecureChannel
-from keynet.transport.utp import congestion
-from keynet.transport.utp.connection import State, UtpConnection
 from keynet.transport.utp.deadlines import Deadlines
+from keynet.transport.utp.factory import ChannelFactory, Settings, StreamFactory
 from keynet.transport.utp.mtu import ETHERNET_SIZE, PathMtu
 from keynet.transport.utp.packet import (
     Packet,
@@ -41,10 +36,8 @@ from keynet.transport.utp.packet import (
     is_data_batch,
 )
 from keynet.transport.utp.stream import SEND_LOW, UtpStream
+from keynet.transport.utp.table import MAX_STREAMS, StreamTable
 
-MAX_HALF_OPEN = 64
-"""Streams of one peer address that may be shaking hands at once."""
-MAX_STREAMS = 4096
 MAX_RESETS = 16
 """RESETs that may wait to be sent; more unknown ids than that get no answer."""
 MAX_BYTES_PER_CALL = 1 << 20
@@ -52,21 +45,6 @@ CLOSE_TIMEOUT = 1.0
 """How long `close` waits for its FINs to be acknowledged before it resets."""
 STALE_AFTER = 3.0
 """A SYN may take over the id of a stream that was silent this long: its owner restarted."""
-FIRST_ID, LAST_ID = 2, 65532
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the factory of the transport was given."""
-
-    congestion: str
-    random: Random
-    max_packet: int = 65535
-    """The largest UDP payload that an authenticated peer may be sent."""
-
-
-ChannelFactory = Callable[[bool], SecureChannel]
-"""Makes the secure channel of a stream; True when this side opened it."""
 
 
 class Engine:
@@ -74,22 +52,19 @@ class Engine:
 
     def __init__(self, link: LinkInfo, make_channel: ChannelFactory, settings: Settings) -> None:
         self._link = link
-        self._make_channel = make_channel
         self._settings = settings
         # A foreign uTP peer may cut what is larger without saying so. Who completes the
         # handshake is one of us, and takes whatever arrives: `_check_identity` raises the ceiling.
         ceiling = min(link.mtu_ceiling, ETHERNET_SIZE)
         self._mtu = PathMtu(min(link.mtu, ceiling), ceiling)
-        self._streams: dict[StreamId, UtpStream] = {}
-        self._by_receive_id: dict[int, UtpStream] = {}
+        self._factory = StreamFactory(link, make_channel, settings, self._mtu)
+        self._table = StreamTable()
         self._dirty: dict[UtpStream, None] = {}
         self._deadlines = Deadlines()
         self._events: deque[TransportEvent] = deque()
         self._resets: list[bytes] = []
         self._spare: UtpStream | None = None
         self._peer: PeerIdentity | None = None
-        self._next_stream_id = 0
-        self._half_open = 0
         self._closing_at: float | None = None
         self._ending: ConnectionTerminated | None = None
         self._terminated = False
@@ -99,47 +74,23 @@ class Engine:
 
     def dial(self, now: float) -> None:
         """Start the first stream, which carries the connection's handshake."""
-        self._spare = self._new_stream(self._free_id(), None, now)
+        self._spare = self._new_stream(self._table.free_id(self._settings.random), None, now)
 
     def open_stream(self, now: float) -> StreamId:
         if self._ending is not None or self._closing_at is not None:
             raise LocallyClosed("the connection is closed")
-        if len(self._streams) >= MAX_STREAMS:
+        if len(self._table.live) >= MAX_STREAMS:
             raise LocallyClosed(f"the connection already has {MAX_STREAMS} streams")
         stream, self._spare = self._spare, None
         if stream is None:
-            stream = self._new_stream(self._free_id(), None, now)
+            stream = self._new_stream(self._table.free_id(self._settings.random), None, now)
         elif stream.secured:
             self._announce(stream)
         return stream.stream_id
 
-    def _free_id(self) -> int:
-        """An even id: a peer that does the same can never collide with it (SYN id plus one)."""
-        while True:
-            number = self._settings.random.randrange(FIRST_ID, LAST_ID, 2)
-            if number not in self._by_receive_id:
-                return number
-
     def _new_stream(self, receive_id: int, syn: Packet | None, now: float) -> UtpStream:
-        random = self._settings.random
-        channel = self._make_channel(syn is None)
-        utp = UtpConnection(
-            receive_id,
-            syn=syn,
-            seq_nr=random.randrange(1, 65536),
-            source=channel,
-            mtu=self._mtu,
-            congestion=congestion.create(self._settings.congestion, self._mtu.size, now, random),
-            budget=self._link.budget,
-            now=now,
-        )
-        if self._link.rtt is not None:
-            utp.outbound.rtt.update(self._link.rtt)
-        self._next_stream_id += 1
-        stream = UtpStream(self._next_stream_id, utp, channel, local=syn is None)
-        self._streams[stream.stream_id] = stream
-        self._by_receive_id[receive_id] = stream
-        self._half_open += 1
+        stream = self._factory.make(receive_id, syn, now)
+        self._table.add(stream)
         self._dirty[stream] = None
         return stream
 
@@ -162,7 +113,7 @@ class Engine:
     def _receive_batch(self, view: memoryview, stride: int, now: float) -> bool:
         if not is_data_batch(view, stride):
             return False
-        stream = self._by_receive_id.get(view[2] << 8 | view[3])
+        stream = self._table.find(view[2] << 8 | view[3])
         if stream is None:
             return False
         stream.utp.receive_batch(view, stride, now)
@@ -175,7 +126,7 @@ class Engine:
             self._dropped += 1
         elif packet.type == PacketType.SYN:
             self._receive_syn(packet, now)
-        elif (stream := self._by_receive_id.get(packet.connection_id)) is not None:
+        elif (stream := self._table.find(packet.connection_id)) is not None:
             stream.utp.receive(packet, now)
             self._after_input(stream, now)
         elif packet.type == PacketType.RESET:
@@ -185,13 +136,12 @@ class Engine:
 
     def _receive_stray_reset(self, packet: Packet, now: float) -> None:
         """libutp's RESET carries the id of the packet it answers, not the receiver's own."""
-        for receive_id in (packet.connection_id - 1, packet.connection_id + 1):
-            stream = self._by_receive_id.get(receive_id)
-            if stream is not None and stream.utp.send_id == packet.connection_id:
-                stream.utp.receive(packet, now)
-                self._after_input(stream, now)
-                return
-        self._dropped += 1
+        stream = self._table.find_by_send_id(packet.connection_id)
+        if stream is None:
+            self._dropped += 1
+        else:
+            stream.utp.receive(packet, now)
+            self._after_input(stream, now)
 
     def _answer_unknown(self, packet: Packet, now: float) -> None:
         self._dropped += 1
@@ -201,7 +151,7 @@ class Engine:
 
     def _receive_syn(self, packet: Packet, now: float) -> None:
         receive_id = packet.connection_id + 1
-        stream = self._by_receive_id.get(receive_id)
+        stream = self._table.find(receive_id)
         if stream is not None:
             if stream.utp.receive_syn(packet, now):
                 self._dirty[stream] = None
@@ -210,8 +160,8 @@ class Engine:
                 self._dropped += 1
                 return
             self._remove(stream, HandshakeFailed("the peer restarted"))
-        full = self._half_open >= MAX_HALF_OPEN or len(self._streams) >= MAX_STREAMS
-        if full or packet.connection_id == 0 or receive_id >= 65535 or self._closing_at is not None:
+        forbidden = packet.connection_id == 0 or receive_id >= 65535
+        if forbidden or self._table.full or self._closing_at is not None:
             self._dropped += 1
             return
         self._new_stream(receive_id, packet, now)
@@ -219,11 +169,11 @@ class Engine:
     def _after_input(self, stream: UtpStream, now: float) -> None:
         """Look at what the input changed, and say so in events."""
         self._dirty[stream] = None
-        if stream.stream_id not in self._streams:
+        if stream.stream_id not in self._table.live:
             return  # it lingers only to repeat its last ACK
         if not stream.secured:
             if stream.advance_handshake():
-                self._half_open -= 1
+                self._table.half_open -= 1
                 self._check_identity(stream, now)
             elif (fault := stream.fault) is not None:
                 self._fail(stream, fault, now)
@@ -267,7 +217,7 @@ class Engine:
     # Stream verbs
 
     def _stream(self, stream_id: StreamId) -> UtpStream:
-        stream = self._streams.get(stream_id)
+        stream = self._table.live.get(stream_id)
         if stream is None or not stream.announced:
             raise LocallyClosed("the stream is closed")
         return stream
@@ -298,7 +248,7 @@ class Engine:
         self._dirty[stream] = None
 
     def reset(self, stream_id: StreamId, now: float) -> None:
-        stream = self._streams.get(stream_id)
+        stream = self._table.live.get(stream_id)
         if stream is not None:
             self._dirty[stream] = None
             stream.utp.reset(now)
@@ -359,16 +309,16 @@ class Engine:
                 continue
             stream.utp.handle_deadline(now)
             if stream.utp.forgotten:
-                self._by_receive_id.pop(stream.utp.receive_id, None)
+                self._table.forget_id(stream)
             else:
                 self._after_input(stream, now)
-        self._deadlines.compact(len(self._streams))
+        self._deadlines.compact(len(self._table.live))
         if self._closing_at is not None:
             self._check_closed(now)
 
     def path_changed(self, mtu: int, rtt: float | None, now: float) -> None:
         self._mtu.path_changed(mtu, now)
-        for stream in self._streams.values():
+        for stream in self._table.live.values():
             stream.utp.path_changed(rtt, now)
             self._dirty[stream] = None
 
@@ -382,17 +332,14 @@ class Engine:
 
     def _remove(self, stream: UtpStream, error: KeynetError | None) -> None:
         """Forget a stream; a finished one goes on answering repeated FINs for a moment."""
-        if self._streams.pop(stream.stream_id, None) is None:
+        if not self._table.remove(stream):
             return
-        self._half_open -= not stream.secured
-        if stream.utp.state is not State.FINISHED:
-            self._by_receive_id.pop(stream.utp.receive_id, None)
         stream.utp.inbound.retire()
         if stream.announced or (stream.local and stream is not self._spare):
             self._events.append(StreamClosed(stream.stream_id, error))
         if stream is self._spare:
             self._spare = None
-        if self._peer is None and not self._streams:
+        if self._peer is None and not self._table.live:
             failed = error or HandshakeFailed("the peer closed during the handshake")
             self._terminate(failed if self._closing_at is None else None)
 
@@ -405,7 +352,7 @@ class Engine:
         if self._ending is not None or self._closing_at is not None:
             return
         self._closing_at = now + CLOSE_TIMEOUT
-        for stream in list(self._streams.values()):
+        for stream in list(self._table.live.values()):
             if stream.secured:
                 stream.finish()
                 self._dirty[stream] = None
@@ -417,7 +364,7 @@ class Engine:
 
     def _check_closed(self, now: float) -> None:
         """All FINs are acknowledged, or time is up: reset what is left and end."""
-        live = self._streams.values()
+        live = self._table.live.values()
         waiting = any(not stream.utp.outbound.fin_acked for stream in live)
         if self._ending is not None or (waiting and now < (self._closing_at or now)):
             return
@@ -429,18 +376,9 @@ class Engine:
 
     def stats(self) -> dict[str, float | int | str]:
         """Counters and gauges of the connection, all streams together."""
-        senders = [stream.utp.outbound for stream in self._streams.values()]
-        smoothed = [sender.rtt.smoothed for sender in senders if sender.rtt.smoothed]
         return {
-            "streams": len(self._streams),
             "packet_size": self._mtu.size,
             "congestion": self._settings.congestion,
-            "rtt_ms": round(1000 * min(smoothed), 3) if smoothed else 0.0,
-            "window": sum(sender.congestion.window for sender in senders),
-            "in_flight": sum(sender.board.in_flight for sender in senders),
-            "delivered": sum(sender.board.delivered for sender in senders),
-            "retransmitted": sum(sender.retransmitted for sender in senders),
-            "spurious": sum(sender.spurious for sender in senders),
-            "received_drops": sum(s.utp.inbound.dropped for s in self._streams.values()),
             "dropped": self._dropped,
+            **self._table.stats(),
         }

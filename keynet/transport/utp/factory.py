@@ -1,0 +1,62 @@
+"""How a stream of a connection is put together: settings, shared parts, and parts of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from keynet.transport.api import LinkInfo, StreamId
+from keynet.transport.channel import SecureChannel
+from keynet.transport.utp import congestion
+from keynet.transport.utp.connection import UtpConnection
+from keynet.transport.utp.mtu import PathMtu
+from keynet.transport.utp.packet import Packet
+from keynet.transport.utp.stream import UtpStream
+
+ChannelFactory = Callable[[bool], SecureChannel]
+"""Makes the secure channel of a stream; True when this side opened it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the factory of the transport was given."""
+
+    congestion: str
+    random: Random
+    max_packet: int = 65535
+    """The largest UDP payload that an authenticated peer may be sent."""
+
+
+class StreamFactory:
+    """Makes the streams of one connection. They share the link and what is known of its MTU."""
+
+    __slots__ = ("_count", "_link", "_make_channel", "_mtu", "_settings")
+
+    def __init__(
+        self, link: LinkInfo, make_channel: ChannelFactory, settings: Settings, mtu: PathMtu
+    ) -> None:
+        self._link = link
+        self._make_channel = make_channel
+        self._settings = settings
+        self._mtu = mtu
+        self._count: StreamId = 0
+
+    def make(self, receive_id: int, syn: Packet | None, now: float) -> UtpStream:
+        """A stream that dials, or that answers `syn`."""
+        channel = self._make_channel(syn is None)
+        random = self._settings.random
+        utp = UtpConnection(
+            receive_id,
+            syn=syn,
+            seq_nr=random.randrange(1, 65536),
+            source=channel,
+            mtu=self._mtu,
+            congestion=congestion.create(self._settings.congestion, self._mtu.size, now, random),
+            budget=self._link.budget,
+            now=now,
+        )
+        if self._link.rtt is not None:
+            utp.outbound.rtt.update(self._link.rtt)
+        self._count += 1
+        return UtpStream(self._count, utp, channel, local=syn is None)

@@ -1,0 +1,85 @@
+"""The streams of one connection, by the user's number and by uTP's connection id."""
+
+from __future__ import annotations
+
+from random import Random
+
+from keynet.transport.api import StreamId
+from keynet.transport.utp.connection import State
+from keynet.transport.utp.stream import UtpStream
+
+MAX_HALF_OPEN = 64
+"""Streams of one peer address that may be shaking hands at once."""
+MAX_STREAMS = 4096
+_FIRST_ID, _LAST_ID = 2, 65532
+
+
+class StreamTable:
+    """Bounded. A finished stream's connection id stays known until its linger is over."""
+
+    __slots__ = ("_by_receive_id", "half_open", "live")
+
+    def __init__(self) -> None:
+        self.live: dict[StreamId, UtpStream] = {}
+        """Streams that are not over, oldest first."""
+        self.half_open = 0
+        self._by_receive_id: dict[int, UtpStream] = {}
+
+    def add(self, stream: UtpStream) -> None:
+        """A stream that begins its handshake."""
+        self.live[stream.stream_id] = stream
+        self._by_receive_id[stream.utp.receive_id] = stream
+        self.half_open += 1
+
+    def remove(self, stream: UtpStream) -> bool:
+        """The stream is over; False when it was before."""
+        if self.live.pop(stream.stream_id, None) is None:
+            return False
+        self.half_open -= not stream.secured
+        if stream.utp.state is not State.FINISHED:
+            self.forget_id(stream)
+        return True
+
+    def forget_id(self, stream: UtpStream) -> None:
+        """Packets for the stream's connection id are strangers from now on."""
+        if self._by_receive_id.get(stream.utp.receive_id) is stream:
+            del self._by_receive_id[stream.utp.receive_id]
+
+    def find(self, receive_id: int) -> UtpStream | None:
+        """Whom a packet with that connection id is for."""
+        return self._by_receive_id.get(receive_id)
+
+    def find_by_send_id(self, send_id: int) -> UtpStream | None:
+        """Whose packets carry that connection id; it differs from the receive id by one."""
+        for receive_id in (send_id - 1, send_id + 1):
+            stream = self._by_receive_id.get(receive_id)
+            if stream is not None and stream.utp.send_id == send_id:
+                return stream
+        return None
+
+    @property
+    def full(self) -> bool:
+        """No room for a stream that the peer opens."""
+        return self.half_open >= MAX_HALF_OPEN or len(self.live) >= MAX_STREAMS
+
+    def free_id(self, random: Random) -> int:
+        """An even id: a peer that does the same can never collide with it (SYN id plus one)."""
+        while True:
+            number = random.randrange(_FIRST_ID, _LAST_ID, 2)
+            if number not in self._by_receive_id:
+                return number
+
+    def stats(self) -> dict[str, float | int | str]:
+        """Counters and gauges of all live streams together."""
+        senders = [stream.utp.outbound for stream in self.live.values()]
+        smoothed = [sender.rtt.smoothed for sender in senders if sender.rtt.smoothed]
+        return {
+            "streams": len(self.live),
+            "rtt_ms": round(1000 * min(smoothed), 3) if smoothed else 0.0,
+            "window": sum(sender.congestion.window for sender in senders),
+            "in_flight": sum(sender.board.in_flight for sender in senders),
+            "delivered": sum(sender.board.delivered for sender in senders),
+            "retransmitted": sum(sender.retransmitted for sender in senders),
+            "spurious": sum(sender.spurious for sender in senders),
+            "received_drops": sum(s.utp.inbound.dropped for s in self.live.values()),
+        }
