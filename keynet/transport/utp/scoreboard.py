@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from keynet.transport.utp.packet import HEADER_SIZE
 
 
 class Batch:
@@ -48,6 +51,15 @@ class Batch:
         if mask >> (self.count - 1):
             size -= self.count * self.stride - self.size
         return size
+
+    def payloads(self, mask: int) -> Iterator[tuple[int, bytes]]:
+        """The packets in `mask` without their headers, each with its sequence number."""
+        with memoryview(self.image) as image:
+            while mask:
+                index = (mask & -mask).bit_length() - 1
+                mask &= mask - 1
+                start = index * self.stride
+                yield self.first + index, bytes(image[start + HEADER_SIZE : start + self.stride])
 
     def release(self) -> None:
         """All is acknowledged: let go of the bytes, and of the cycle with the flights."""

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from keynet.engine import Datagrams
-from keynet.transport.utp.congestion import Acked, CongestionControl, Lost
+from keynet.transport.utp.congestion import CongestionControl
+from keynet.transport.utp.delivery import acked_sample, lost_report
 from keynet.transport.utp.mtu import BASE_SIZE, PathMtu
 from keynet.transport.utp.pacing import Pacer
 from keynet.transport.utp.packet import (
@@ -121,35 +122,18 @@ class Sender:
             self._tail_probed = False
         self._find_losses(now)
         if flight is not None:
-            self.congestion.on_ack(self._sample(news.acked, flight, delay, now))
+            sample = acked_sample(
+                board,
+                flight,
+                news.acked,
+                delay=delay,
+                least_rtt=self.rtt.minimum,
+                window_limited=self._window_limited,
+                now=now,
+            )
+            self.congestion.on_ack(sample)
             self._pacer.set_rate(self.congestion.pacing_rate)
             self._window_limited = False
-
-    def _sample(self, acked: int, flight: Flight, delay: float | None, now: float) -> Acked:
-        """The delivery rate seen by one flight (draft-ietf-ccwg-bbr section 4.1.2.3)."""
-        board = self.board
-        send_elapsed = flight.sent_at - flight.first_sent_at
-        ack_elapsed = now - flight.delivered_at
-        interval = max(send_elapsed, ack_elapsed)
-        board.first_sent_at = flight.sent_at
-        valid = interval > 0 and interval >= min(self.rtt.minimum, 1.0) * 0.999
-        delivered = board.delivered - flight.delivered
-        return Acked(
-            now=now,
-            newly_acked=acked,
-            in_flight=board.in_flight,
-            rtt=None if flight.resent else now - flight.sent_at,
-            delay=delay,
-            delivered=board.delivered,
-            prior_delivered=flight.delivered,
-            delivery_rate=delivered / interval if valid else 0.0,
-            interval=interval,
-            app_limited=flight.app_limited,
-            tx_in_flight=flight.tx_in_flight,
-            lost=board.lost_total - flight.lost_before,
-            window_limited=self._window_limited,
-            sent_at=flight.sent_at,
-        )
 
     # Loss
 
@@ -171,18 +155,7 @@ class Sender:
         if flight.probe:
             self._mtu.probe_lost(flight.batch.stride, now)
             return
-        self.congestion.on_loss(
-            Lost(
-                now=now,
-                bytes=flight.batch.bytes_of(mask),
-                sent_at=flight.sent_at,
-                in_flight=self.board.in_flight,
-                tx_in_flight=flight.tx_in_flight,
-                lost_since_sent=self.board.lost_total - flight.lost_before,
-                delivered_at_send=flight.delivered,
-                app_limited=flight.app_limited,
-            )
-        )
+        self.congestion.on_loss(lost_report(self.board, flight, mask, now))
         self._pacer.set_rate(self.congestion.pacing_rate)
 
     # Sending
@@ -230,16 +203,10 @@ class Sender:
         self, batch: Batch, mask: int, stamp: Stamp, now: float, out: list[Datagrams]
     ) -> int:
         """Send packets of a batch again with fresh headers, which tell the newest ack_nr."""
-        parts: list[bytes | memoryview] = []
         kind = PacketType(batch.image[0] >> 4)
-        with memoryview(batch.image) as image:
-            rest = mask
-            while rest:
-                index = (rest & -rest).bit_length() - 1
-                rest &= rest - 1
-                start = index * batch.stride
-                parts.append(stamp(kind, batch.first + index))
-                parts.append(bytes(image[start + HEADER_SIZE : start + batch.stride]))
+        parts: list[bytes] = []
+        for seq, payload in batch.payloads(mask):
+            parts += (stamp(kind, seq), payload)
         data = b"".join(parts)
         per_send = max(1, MAX_BATCH_BYTES // batch.stride) * batch.stride
         fragment = batch.stride > self._mtu.size
