@@ -27,6 +27,16 @@ class Reassembly:
         """Bit i says that `next_seq + 1 + i` has arrived (BEP 29: ack_nr + 2 + i)."""
         return self._mask >> 1
 
+    @property
+    def holds(self) -> bool:
+        """Whether anything came early and is still here."""
+        return self._mask != 0
+
+    @property
+    def end(self) -> int:
+        """One beyond the highest sequence number that has arrived."""
+        return self.next_seq + self._mask.bit_length()
+
     def advance(self, count: int) -> None:
         """`count` packets from `next_seq` on arrived in order and were taken by the caller."""
         self.next_seq += count

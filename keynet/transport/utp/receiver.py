@@ -14,6 +14,8 @@ from keynet.udp.budget import ReceiveBudget
 
 SLACK = 65536
 """Bytes taken beyond what was promised: a zero-window probe and a packet that grew."""
+SMALL = 512
+"""Pieces below this are joined while they wait: an object for each byte would be forty."""
 ACTIVE_BYTES = 65536
 """A stream that receives this much within ACTIVE_INTERVAL takes a share of the budget."""
 ACTIVE_INTERVAL = 1.0
@@ -82,7 +84,10 @@ class Receiver:
     def receive(self, packet: Packet, *, fin: bool, now: float) -> None:
         """Take one DATA or FIN packet."""
         seq = unwrap(packet.seq_nr, self._order.next_seq)
-        if fin and self._fin_seq is None and seq >= self._order.next_seq:
+        if fin and self._fin_seq is None:
+            if seq < self._order.end:
+                self.dropped += 1  # something beyond it has arrived: one of the two is forged
+                return
             self._fin_seq = seq
         self._receive_one(seq, bytes(packet.payload))
         self._note_activity(len(packet.payload), now)
@@ -107,17 +112,22 @@ class Receiver:
     def _deliver(self, payload: bytes, count: int) -> None:
         self._order.advance(count)
         self._append(payload)
-        if self._order.sack or self._order.early_bytes or self._fin_seq is not None:
+        if self._order.holds or self._fin_seq is not None:
             for early in self._order.take_ready():
                 self._append(early)
         if self._fin_seq is not None and self._order.next_seq > self._fin_seq:
             self.eof = True
 
     def _append(self, payload: bytes) -> None:
-        if payload:
+        size = len(payload)
+        if not size:
+            return
+        if size < SMALL and self._queue and len(self._queue[-1]) < SMALL:
+            self._queue[-1] += payload
+        else:
             self._queue.append(payload)
-            self._total += len(payload)
-            self.unread += len(payload)
+        self._total += size
+        self.unread += size
 
     def take(self) -> bytes | None:
         """The next piece of ordered bytes; None when nothing waits."""
@@ -132,7 +142,7 @@ class Receiver:
     def advertise(self) -> int:
         """The window to put into a packet now, in bytes; it is a promise."""
         window = max(0, self.budget.share - self.unread - self._order.early_bytes)
-        self._promised = max(self._promised, self._total + window)
+        self._promised = max(self._promised, self._total + self._order.early_bytes + window)
         self._advertised = window
         return window
 
@@ -159,7 +169,7 @@ class Receiver:
         return self._last_data_at + ACTIVE_INTERVAL if self.active else math.inf
 
     def check_idle(self, now: float) -> None:
-        if self.active and now - self._last_data_at >= ACTIVE_INTERVAL:
+        if now >= self.idle_deadline():
             self.retire()
 
     def retire(self) -> None:
