@@ -28,32 +28,32 @@ def run(name: str, link: Link, seconds: float, *, seed: int = 1, wake_every: flo
 
 
 @every_algorithm
-@pytest.mark.parametrize("wake_every", [0.001, 0.012])
+@pytest.mark.parametrize("wake_every", [0.002, 0.012])
 def test_a_clean_link_is_used(name: str, wake_every: float) -> None:
-    link = Link(rate=4e6, delay=0.04, queue=200e3)
-    flow = run(name, link, 9, wake_every=wake_every)
-    assert flow.rate(2, 9) > 0.85 * link.rate
+    link = Link(rate=3e6, delay=0.04, queue=150e3)
+    flow = run(name, link, 8, wake_every=wake_every)
+    assert flow.rate(2, 8) > 0.85 * link.rate
     assert flow.timeouts == 0
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_bbr_keeps_its_rate_at_one_percent_loss(seed: int) -> None:
     link = Link(rate=25e6, delay=0.05, queue=1.25e6, loss=0.01, seed=seed)
-    flow = run("bbr", link, 7, seed=seed)
-    assert flow.rate(1, 7) > 0.85 * link.rate
+    flow = run("bbr", link, 6, seed=seed)
+    assert flow.rate(1, 6) > 0.85 * link.rate
 
 
 def test_the_same_loss_does_hurt_cubic() -> None:
     """Or the simulator would prove nothing about BBR."""
     link = Link(rate=25e6, delay=0.05, queue=1.25e6, loss=0.01)
-    assert run("cubic", link, 6).rate(2, 6) < 0.2 * link.rate
+    assert run("cubic", link, 4).rate(2, 4) < 0.2 * link.rate
 
 
 def test_bbr_leaves_a_deep_queue_mostly_empty() -> None:
     deep = {"rate": 3e6, "delay": 0.03, "queue": 9e5}
     bbr, cubic = Link(**deep), Link(**deep)
-    assert run("bbr", bbr, 10).rate(2, 10) > 0.85 * bbr.rate
-    run("cubic", cubic, 10)
+    assert run("bbr", bbr, 8, wake_every=0.002).rate(2, 8) > 0.85 * bbr.rate
+    run("cubic", cubic, 5, wake_every=0.002)
     assert fmean(bbr.delays) < 0.010
     assert fmean(cubic.delays) > 3 * fmean(bbr.delays)
 
@@ -84,7 +84,10 @@ def test_neither_of_two_flows_starves(first: str, second: str, queue: float) -> 
 
 def test_ledbat_yields_to_cubic() -> None:
     link = Link(rate=1.5e6, delay=0.04, queue=600e3)
-    background, foreground = Flow(control("ledbat")), Flow(control("cubic"), start=3.0)
+    background, foreground = (
+        Flow(control(name), start=start, wake_every=0.003)
+        for name, start in (("ledbat", 0.0), ("cubic", 3.0))
+    )
     Simulation(link, background, foreground).run(20)
     assert foreground.rate(12, 20) > 2 * background.rate(12, 20)
 

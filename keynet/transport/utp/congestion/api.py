@@ -63,7 +63,10 @@ class Lost:
 
 
 class CongestionControl(Protocol):
-    """Constructed as `Algorithm(mss, now)`; deterministic, but for the random source passed in."""
+    """Made by `create(name, mss, now, random)`; deterministic, but for that random source.
+
+    For one acknowledgement the sender reports losses first, then calls `on_ack`.
+    """
 
     name: str
     mss: int
