@@ -1,0 +1,121 @@
+"""Events on standard output: sentences, JSON, and a reader that stops reading."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+
+import pytest
+
+from keynet.address import NodeId, SocketAddress
+from keynet.cli import output
+from keynet.cli.output import EventPrinter, _sentence
+from keynet.node import (
+    ConnectionLost,
+    ConnectionOpened,
+    DialFailed,
+    Events,
+    EventsMissed,
+    IdentityChanged,
+    NodeEvent,
+    Ready,
+    Stopped,
+    StreamRefused,
+    StreamServed,
+)
+
+NODE = NodeId(bytes(range(32)))
+AT = SocketAddress("127.0.0.1", 4)
+ALL: list[NodeEvent] = [
+    Ready(NODE, (AT,), None, {}),
+    ConnectionOpened(NODE, "utp", AT, True, 0.25),
+    ConnectionOpened(NODE, "utp", AT, False, None),
+    ConnectionLost(NODE, None),
+    ConnectionLost(NODE, "silence"),
+    DialFailed(NODE, "nobody"),
+    StreamServed(NODE, 1.0),
+    StreamRefused(NODE),
+    IdentityChanged(NODE, True),
+    IdentityChanged(NODE, False),
+    EventsMissed(3),
+    Stopped("the cable was cut"),
+]
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    lines: list[bytes] = []
+
+    def write(descriptor: int, data: bytes) -> int:
+        assert descriptor == 1
+        lines.append(data)
+        return len(data)
+
+    monkeypatch.setattr(output.os, "write", write)
+    return lines
+
+
+async def printed(events: list[NodeEvent], *, as_json: bool) -> None:
+    source = Events()
+    printer = EventPrinter(source.subscribe(), as_json=as_json)
+    for event in events:
+        source.publish(event)
+    printer.start()
+    await printer.ended()
+    await printer.aclose()
+
+
+async def test_json_is_one_object_a_line(written: list[bytes]) -> None:
+    await printed(ALL, as_json=True)
+    lines = b"".join(written).splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [one["event"] for one in found][:2] == ["ready", "connection_opened"]
+    assert len(found) == len(ALL)
+
+
+async def test_people_get_sentences(written: list[bytes]) -> None:
+    await printed(ALL, as_json=False)
+    text = b"".join(written).decode()
+    assert str(NODE) in text
+    assert "dialled" in text
+    assert "250.0 ms" in text
+    assert "the cable was cut" in text
+    assert "3 events were not shown" in text
+
+
+@pytest.mark.parametrize("event", ALL[1:], ids=lambda event: type(event).__name__)
+def test_every_event_has_a_sentence(event: NodeEvent) -> None:
+    assert "(" not in _sentence(event).split(":")[0], "a repr, not a sentence"
+
+
+async def test_a_reader_that_stops_reading_does_not_hold_the_node_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads_again = threading.Event()
+
+    def stuck(descriptor: int, data: bytes) -> int:
+        reads_again.wait(30)
+        return len(data)
+
+    monkeypatch.setattr(output.os, "write", stuck)
+    monkeypatch.setattr(output, "LAST_LINES_TIMEOUT", 0.01)
+    source = Events()
+    printer = EventPrinter(source.subscribe(), as_json=True)
+    printer.start()
+    for number in range(5000):
+        source.publish(DialFailed(NODE, str(number)))
+        if number % 1000 == 0:
+            await asyncio.sleep(0)
+    source.publish(Stopped(None))
+    async with asyncio.timeout(5):
+        await printer.aclose()
+    reads_again.set()
+
+
+async def test_nobody_reads_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(descriptor: int, data: bytes) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(output.os, "write", broken)
+    await printed(ALL, as_json=True)

@@ -1,0 +1,100 @@
+"""`keynet forward`'s connections, against proxies that answer well, badly and not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from keynet.address import Authority, NodeId
+from keynet.cli.tunnel import Way, listen
+from keynet.config import UnixPath
+from keynet.errors import ConfigError
+
+TARGET = Authority.of_node(NodeId(bytes(32)), 7)
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Start = Callable[[Handler], Awaitable[Authority]]
+
+
+@pytest.fixture
+async def proxy() -> AsyncIterator[Start]:
+    """Start a fake proxy; gives where it listens."""
+    async with AsyncExitStack() as stack:
+
+        async def start(handler: Handler) -> Authority:
+            async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await handler(reader, writer)
+                writer.close()
+
+            server = await asyncio.start_server(closing, "127.0.0.1", 0)
+            stack.callback(server.close)
+            return Authority("127.0.0.1", server.sockets[0].getsockname()[1])
+
+        yield start
+
+
+async def through(
+    proxy: Authority, sent: bytes, token: str | None = "t"
+) -> tuple[bytes, list[str]]:
+    """What comes back to a client that sends `sent` and ends; and what was complained of."""
+    complaints: list[str] = []
+    way = Way(proxy, token, TARGET)
+    server = await listen(Authority("127.0.0.1", 0), way, complaints.append)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+    return answer, complaints
+
+
+async def test_bytes_and_ends_pass_both_ways(proxy: Start) -> None:
+    heads: list[bytes] = []
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nbanner:")
+        writer.write(await reader.read())
+
+    answer, complaints = await through(await proxy(echo), b"x" * 300_000)
+    assert answer == b"banner:" + b"x" * 300_000
+    assert complaints == []
+    assert heads[0].startswith(f"CONNECT {TARGET} HTTP/1.1\r\n".encode())
+    assert b"Proxy-Authorization: Basic " in heads[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", "403 Forbidden"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "is no HTTP proxy"),
+        (b"HTTP/1.1 200", "broke off"),
+        (b"x" * 100_000, "broke off"),
+        (b"", "broke off"),
+    ],
+)
+async def test_proxies_that_do_not_connect(proxy: Start, said: bytes, complaint: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+
+    got, complaints = await through(await proxy(answer), b"hello")
+    assert got == b""
+    assert len(complaints) == 1
+    assert complaint in complaints[0]
+
+
+async def test_no_proxy_there() -> None:
+    answer, complaints = await through(Authority("127.0.0.1", 1), b"hello")
+    assert answer == b""
+    assert "does the node still run" in complaints[0]
+
+
+async def test_a_place_that_cannot_be_listened_on() -> None:
+    way = Way(UnixPath("/no/such/dir/p"), None, TARGET)
+    with pytest.raises(ConfigError, match="cannot listen on unix:/no/such/dir/s"):
+        await listen(UnixPath("/no/such/dir/s"), way, print)

@@ -1,0 +1,117 @@
+"""From a node id to a connection: which addresses are tried, in which order, and what fails."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from keynet.address import NodeId, SocketAddress
+from keynet.config import StaticPeer
+from keynet.errors import HandshakeFailed, LookupFailed
+from keynet.node.dialer import MAX_ADDRESSES, PeerDialer
+from keynet.node.events import DialFailed, NodeEvent
+from keynet.rpc.proxy.api import Target
+
+PEER = NodeId(bytes(32))
+V4 = SocketAddress("192.0.2.1", 4)
+V6 = SocketAddress("2001:db8::1", 6)
+
+
+class FakeHost:
+    """Dials succeed at `answers` only."""
+
+    def __init__(self, *answers: SocketAddress) -> None:
+        self.answers = answers
+        self.dialled: list[SocketAddress] = []
+        self.live: Any = None
+
+    def connection(self, node_id: NodeId) -> Any:
+        return self.live
+
+    async def connect(self, node_id: NodeId, remote: SocketAddress, *, transport: str) -> Any:
+        self.dialled.append(remote)
+        if remote not in self.answers:
+            raise HandshakeFailed(f"{remote} is silent")
+        return SimpleNamespace(remote=remote, transport=transport)
+
+
+def dialer(
+    host: FakeHost, *peers: SocketAddress, local: tuple[SocketAddress, ...] = (V4, V6)
+) -> tuple[PeerDialer, list[NodeEvent]]:
+    events: list[NodeEvent] = []
+    static = [StaticPeer.parse(f"{PEER}@{address}") for address in peers]
+    made = PeerDialer(
+        host,  # type: ignore[arg-type]
+        static,
+        transport="utp",
+        local=local,
+        publish=events.append,
+    )
+    return made, events
+
+
+async def test_a_given_address_is_the_only_one_tried() -> None:
+    host = FakeHost(V4)
+    made, _ = dialer(host, V6)
+    assert (await made.connect(Target(PEER, V4))).remote == V4
+    assert host.dialled == [V4]
+
+
+async def test_static_addresses_are_tried_in_turn() -> None:
+    host = FakeHost(V6)
+    made, events = dialer(host, V4, V6)
+    assert (await made.connect(Target(PEER))).remote == V6
+    assert host.dialled == [V4, V6]
+    assert events == []
+
+
+async def test_the_last_failure_is_the_one_told() -> None:
+    made, events = dialer(FakeHost(), V4, V6)
+    with pytest.raises(HandshakeFailed, match=r"\[2001:db8::1\]:6 is silent"):
+        await made.connect(Target(PEER))
+    assert events == [DialFailed(PEER, "[2001:db8::1]:6 is silent")]
+
+
+async def test_addresses_of_a_family_without_a_socket_are_left_out() -> None:
+    host = FakeHost(V6)
+    made, _ = dialer(host, V4, V6, local=(V6,))
+    await made.connect(Target(PEER))
+    assert host.dialled == [V6]
+
+
+async def test_so_many_addresses_and_no_more() -> None:
+    many = [SocketAddress("192.0.2.9", port) for port in range(1, 50)]
+    host = FakeHost()
+    made, _ = dialer(host, *many)
+    with pytest.raises(HandshakeFailed):
+        await made.connect(Target(PEER))
+    assert len(host.dialled) == MAX_ADDRESSES
+
+
+async def test_a_live_connection_is_taken_and_a_dead_one_not() -> None:
+    host = FakeHost(V4)
+    made, _ = dialer(host, V4)
+    host.live = SimpleNamespace(closed=False)
+    assert await made.connect(Target(PEER)) is host.live
+    host.live = SimpleNamespace(closed=True)
+    assert (await made.connect(Target(PEER))).remote == V4
+
+
+async def test_nobody_knows_the_node() -> None:
+    made, events = dialer(FakeHost())
+    with pytest.raises(LookupFailed):
+        await made.connect(Target(PEER))
+    assert len(events) == 1
+
+
+async def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(host: str, port: int) -> list[SocketAddress]:
+        raise LookupFailed(f"no address is known for {host}")
+
+    monkeypatch.setattr("keynet.node.dialer.resolve_by_system", nothing)
+    made, _ = dialer(FakeHost())
+    made._peers[PEER] = [StaticPeer.parse(f"{PEER}@gone.example:1")]
+    with pytest.raises(LookupFailed, match=r"gone\.example"):
+        await made.connect(Target(PEER))
