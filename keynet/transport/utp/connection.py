@@ -89,6 +89,8 @@ class UtpConnection:
         if last is not None and self._accept_header(last, now):
             self.inbound.receive_batch(view, stride, now)
             self.ack_due = True
+            if self.inbound.eof:
+                self.check_finished(now)  # the FIN had come before these
 
     def receive(self, packet: Packet, now: float) -> None:
         """Take one packet of any type but SYN."""
@@ -276,6 +278,7 @@ class UtpConnection:
             self._handle_connected(now)
         elif self.state is State.FINISHED and now >= self._linger_at:
             self.forgotten = True
+            self.inbound.retire()  # repeated packets may have made it active again
         elif self.state is State.SYN_SENT and now >= self._next_syn_at:
             if now >= self._opened_at + HANDSHAKE_TIMEOUT:
                 waited = f"no answer within {HANDSHAKE_TIMEOUT:.0f} s"
@@ -288,11 +291,11 @@ class UtpConnection:
     def _handle_connected(self, now: float) -> None:
         self._now_us = int(now * 1e6) & 0xFFFFFFFF
         self.inbound.check_idle(now)
-        if now - self._heard_at >= IDLE_TIMEOUT:
+        if now >= self._heard_at + IDLE_TIMEOUT:
             self._lose("the peer has been silent", now)
         elif not self.outbound.handle_deadline(self._stamp, now, self._outbox):
             self._lose("the peer stopped acknowledging", now)
-        elif now - self._said_at >= KEEPALIVE_INTERVAL:
+        elif now >= self._said_at + KEEPALIVE_INTERVAL:
             self.ack_due = True
 
     def _lose(self, what: str, now: float) -> None:
