@@ -69,6 +69,14 @@ class Config:
                 "give --proxy-token, or listen on 127.0.0.1 or unix:PATH"
             )
 
+    @classmethod
+    def of(cls, **settings: object) -> Config:
+        """Settings written as on the command line: `Config.of(expose="80=127.0.0.1:8080")`.
+
+        What may be given several times takes a list, too. Raises ConfigError.
+        """
+        return read(None, settings)
+
     @property
     def allows_any(self) -> bool:
         return self.allow == ANY
