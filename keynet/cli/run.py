@@ -17,70 +17,82 @@ from keynet.control import ControlServer
 from keynet.control.verbs import verbs
 from keynet.node import Node
 
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", envvar="KEYNET_CONFIG", help="TOML file with these settings; flags win."
+    ),
+]
+Listen = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HOST:PORT", help="UDP address; once for IPv4, once for IPv6."),
+]
+Proxy = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT|unix:PATH", help="Where the forward proxy listens."),
+]
+ProxyToken = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TOKEN",
+        envvar="KEYNET_PROXY_TOKEN",
+        help="What the proxy's clients must show; made, and kept, when not given.",
+    ),
+]
+Expose = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PORT=HOST:PORT|PORT=unix:PATH", help="A local server to let peers in to."
+    ),
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NODEID[=PORT,…]|any", help="Who may reach it: nobody by default."),
+]
+Peer = Annotated[
+    list[str] | None, typer.Option(metavar="NODEID@HOST:PORT", help="A peer's UDP address.")
+]
+Transport = Annotated[
+    str | None, typer.Option(metavar="NAME", help="See keynet plugins. \\[default: utp]")
+]
+TransportOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Its settings, as congestion=cubic."),
+]
+Deadline = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="For a whole CONNECT. \\[default: 15]")
+]
+State = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", envvar="KEYNET_STATE", help="Where identity and token are kept."),
+]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Unlocks the keys (else $KEYNET_PASSPHRASE)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Events as JSON, one a line.")]
+LogLevel = Annotated[
+    str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+]
+LogJson = Annotated[bool, typer.Option("--log-json", help="Log lines as JSON.")]
+
 
 def command(
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", envvar="KEYNET_CONFIG", help="TOML file with these settings; flags win."
-        ),
-    ] = None,
-    listen: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HOST:PORT", help="UDP address; once for IPv4, once for IPv6."),
-    ] = None,
-    proxy: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT|unix:PATH", help="Where the forward proxy listens."),
-    ] = None,
-    proxy_token: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TOKEN",
-            envvar="KEYNET_PROXY_TOKEN",
-            show_envvar=True,
-            help="What the proxy's clients must show; made, and kept, when not given.",
-        ),
-    ] = None,
-    expose: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PORT=HOST:PORT|PORT=unix:PATH", help="A local server to let peers in to."
-        ),
-    ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NODEID[=PORT,…]|any", help="Who may reach it: nobody by default."),
-    ] = None,
-    peer: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NODEID@HOST:PORT", help="A peer's UDP address."),
-    ] = None,
-    transport: Annotated[
-        str | None, typer.Option(metavar="NAME", help="See keynet plugins. [default: utp]")
-    ] = None,
-    transport_option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Its settings, as congestion=cubic."),
-    ] = None,
-    deadline: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="For a whole CONNECT. [default: 15]")
-    ] = None,
-    state: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", envvar="KEYNET_STATE", help="Where identity and token are kept."
-        ),
-    ] = None,
-    passphrase_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Unlocks the keys (else $KEYNET_PASSPHRASE)."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Events as JSON, one a line.")] = False,
-    log_level: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
-    ] = None,
-    log_json: Annotated[bool, typer.Option("--log-json", help="Log lines as JSON.")] = False,
+    config: ConfigFile = None,
+    listen: Listen = None,
+    proxy: Proxy = None,
+    proxy_token: ProxyToken = None,
+    expose: Expose = None,
+    allow: Allow = None,
+    peer: Peer = None,
+    transport: Transport = None,
+    transport_option: TransportOption = None,
+    deadline: Deadline = None,
+    state: State = None,
+    passphrase_file: PassphraseFile = None,
+    json: Json = False,
+    log_level: LogLevel = None,
+    log_json: LogJson = False,
 ) -> None:
     """Run a node: expose services to peers, and reach theirs through its proxy.
 
