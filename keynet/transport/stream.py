@@ -31,7 +31,7 @@ class Stream:
     def __init__(self, connection: Connection, stream_id: StreamId) -> None:
         self.connection = connection
         self._id = stream_id
-        self._unsent: deque[bytes] = deque()
+        self._unsent: deque[memoryview] = deque()
         self._unsent_bytes = 0
         self._eof_written = False
         self._ended = False
@@ -78,7 +78,7 @@ class Stream:
             raise LocallyClosed("the stream's end was already written")
         taken = 0 if self._unsent else self.connection.write(self._id, data)
         if taken < len(data):
-            rest = bytes(memoryview(data)[taken:])
+            rest = memoryview(bytes(memoryview(data)[taken:]))  # the caller may reuse its buffer
             self._unsent.append(rest)
             self._unsent_bytes += len(rest)
 
