@@ -6,6 +6,7 @@ It holds what the engine did not take yet, and wakes whoever waits. The engine d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -112,15 +113,25 @@ class Stream:
             self.closed(LocallyClosed("the stream was reset on this side"))
 
     async def aclose(self) -> None:
-        """End cleanly; what the peer has not ended after a short time is reset. Idempotent."""
+        """End cleanly; what the peer has not ended after a short time is reset. Idempotent.
+
+        What it still says meanwhile is thrown away, unless another task is reading.
+        """
         self.write_eof()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._discard()
                 await self.wait_closed()
         except TimeoutError:
             pass
         finally:
             self.reset()
+
+    async def _discard(self) -> None:
+        """Read to the peer's end, which is found by reading only."""
+        while self._readable is None and not self._ended and not self._closed:
+            with contextlib.suppress(KeynetError):
+                await self.read()
 
     async def wait_closed(self) -> None:
         """Wait until both directions have ended, or the stream is broken."""
