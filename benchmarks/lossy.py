@@ -1,7 +1,8 @@
 """The middle of the lossy path: a user-space forwarder with a rate, a delay and loss.
 
 The kernel here need not have netem. Each way has a drop-tail queue before the bottleneck; delay is
-constant after it, so nothing is reordered. Loss is drawn before the queue.
+constant after it, so nothing is reordered. Loss is drawn before the queue. It stands beside the
+server, behind the veth pair: on loopback nothing would keep the client's packets to LARGEST.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.stream import Address
 HEADERS = 28
 """IPv4 and UDP, which the link's rate counts too."""
 LARGEST = 1472
-"""What passes: as on Ethernet, though loopback would take more."""
+"""What passes: as on Ethernet, also from the server, whose own loopback would take more."""
 SOCKET_BUFFER = 4 << 20
 
 
@@ -49,7 +50,7 @@ MODEL = Model()
 
 @contextmanager
 def lossy_path(network: Network, address: Address) -> Iterator[Between]:
-    """Start a forwarder in front of the server, on the same loopback."""
+    """Start a forwarder in front of the server, at the server's place."""
     given = json.dumps({"target": [address["host"], address["port"]], **asdict(MODEL)})
     command = (*network.server_prefix, sys.executable, "-m", "benchmarks.lossy", given)
     with Process("forwarder", command) as forwarder:

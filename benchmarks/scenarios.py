@@ -57,7 +57,7 @@ SCENARIOS = (
         "Bulk, one way, 200 Mbit/s, 50 ms, 1 % loss",
         "bulk",
         tuple(Subject(peer, peer, lossy_path) for peer in (SECURE, QUIC)),
-        ("loopback",),
+        ("veth",),
         {"seconds": 10.0, "warm_up_bytes": 8 << 20},
         {"seconds": 4.0, "warm_up_bytes": 4 << 20},
     ),

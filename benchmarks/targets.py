@@ -64,7 +64,7 @@ def _ratios() -> list[Target]:
         _ratio("bulk", "loopback", SECURE, QUIC, RATE),
         _ratio("bulk", "loopback", SECURE, TLS, RATE),
         _ratio("bulk", "loopback", WHOLE, TLS, RATE),
-        _ratio("lossy", "loopback", SECURE, QUIC, RATE),
+        _ratio("lossy", "veth", SECURE, QUIC, RATE),
     ]
     for network in ("veth", "loopback"):
         found += [
@@ -114,7 +114,7 @@ def _figures() -> list[Target]:
         ),
         Target(
             "200 Mbit/s, 50 ms, 1 % loss: share of the link",
-            *("lossy", "loopback", SECURE, RATE, 0.75, 0.90),
+            *("lossy", "veth", SECURE, RATE, 0.75, 0.90),
             divisor=MODEL.payload_mb_per_s,
         ),
         Target("dial to first byte", "set-up", "loopback", WHOLE, MEDIAN_MS, 8, 5, "ms"),

@@ -15,15 +15,24 @@ from typing import Any
 from benchmarks.stream import CHUNK, Address, ByteStream, Handler
 
 
+class _PerThread(threading.local):
+    """One receive buffer for each thread: idle streams are to cost their sockets only."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(CHUNK))
+
+
+_per_thread = _PerThread()
+
+
 class _Stream:
     def __init__(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = sock
-        self._buffer = bytearray(CHUNK)
 
     async def read(self) -> bytes:
-        size = self._socket.recv_into(self._buffer)
-        return bytes(memoryview(self._buffer)[:size])
+        size = self._socket.recv_into(_per_thread.buffer)
+        return bytes(_per_thread.buffer[:size])
 
     async def write(self, data: bytes) -> None:
         self._socket.sendall(data)
