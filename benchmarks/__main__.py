@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,9 @@ from benchmarks import report
 from benchmarks.network import NETWORKS
 from benchmarks.runner import Plan, run
 from benchmarks.scenarios import SCENARIOS
+
+WIDTH = 120
+"""Columns, where no terminal says how many it has."""
 
 NAMES = ", ".join(scenario.name for scenario in SCENARIOS)
 
@@ -47,7 +51,7 @@ def main(
             progress.advance(task)
 
         results = run(plan, before_step)
-    report.show(results, Console())
+    report.show(results, Console(width=None if sys.stdout.isatty() else WIDTH))
     if json is not None:
         report.write_json(results, json)
 

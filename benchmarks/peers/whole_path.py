@@ -12,17 +12,9 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
-from benchmarks.stream import CHUNK, Address, ByteStream, Handler
+from benchmarks.stream import Address, ByteStream, Handler
 
-
-class _PerThread(threading.local):
-    """One receive buffer for each thread: idle streams are to cost their sockets only."""
-
-    def __init__(self) -> None:
-        self.buffer = memoryview(bytearray(CHUNK))
-
-
-_per_thread = _PerThread()
+READ = 65536
 
 
 class _Stream:
@@ -31,8 +23,7 @@ class _Stream:
         self._socket = sock
 
     async def read(self) -> bytes:
-        size = self._socket.recv_into(_per_thread.buffer)
-        return bytes(_per_thread.buffer[:size])
+        return self._socket.recv(READ)
 
     async def write(self, data: bytes) -> None:
         self._socket.sendall(data)
