@@ -15,6 +15,7 @@ from keynet.transport.utp import congestion as algorithms
 from keynet.transport.utp.engine import Engine
 from keynet.transport.utp.factory import ChannelFactory, Settings
 from keynet.transport.utp.packet import HEADER_SIZE, VERSION, PacketType
+from keynet.transport.utp.table import is_dialers_id
 
 _SYN = PacketType.SYN << 4 | VERSION
 
@@ -31,7 +32,9 @@ class Utp:
     def claims(self, datagram: Buffer) -> bool:
         """A SYN: exactly one header of version 1 (libutp may add an extension of 10 bytes)."""
         view = memoryview(datagram)
-        return HEADER_SIZE <= len(view) <= HEADER_SIZE + 10 and view[0] == _SYN
+        if not HEADER_SIZE <= len(view) <= HEADER_SIZE + 10 or view[0] != _SYN:
+            return False
+        return is_dialers_id(view[2] << 8 | view[3])
 
     def connect(self, link: LinkInfo, local: Identity, expected: NodeId, now: float) -> Engine:
         """Dial; see `keynet.transport.api.Transport.connect`."""
@@ -42,7 +45,7 @@ class Utp:
     def accept(self, link: LinkInfo, first: Datagrams, local: Identity, now: float) -> Engine:
         """Answer; see `keynet.transport.api.Transport.accept`."""
         engine = self._engine(link, local, None)
-        engine.receive(first, now)
+        engine.answer(first, now)
         return engine
 
     def _engine(self, link: LinkInfo, local: Identity, expected: NodeId | None) -> Engine:

@@ -232,6 +232,15 @@ class UtpConnection:
         self.reset(now)
         self._outbox[:0] = words
 
+    def abandon(self) -> None:
+        """Close without a word: the peer has begun anew and knows nothing of this."""
+        self._close(ConnectionLost("the peer began anew with the same connection id"))
+
+    @property
+    def is_heard(self) -> bool:
+        """There is nothing left to tell the peer: our FIN has arrived, or it would not listen."""
+        return self.outbound.fin_acked or self.state is State.CLOSED
+
     def _close(self, error: KeynetError | None) -> None:
         self.state = State.CLOSED
         self.error = error

@@ -37,6 +37,11 @@ class Deadlines:
                 streams.append(stream)
         return streams
 
+    def drop(self, stream: UtpStream, live: int) -> None:
+        """Forget a stream that is over; `live` streams are left."""
+        stream.armed_at = float("inf")
+        self.compact(live)
+
     def compact(self, live: int) -> None:
         """Drop entries that an earlier one has overtaken, when they are most of the heap."""
         if len(self._heap) > 4 * live + 64:

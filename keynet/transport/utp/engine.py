@@ -25,6 +25,7 @@ from keynet.transport.api import (
     StreamWritable,
     TransportEvent,
 )
+from keynet.transport.utp.connection import State
 from keynet.transport.utp.deadlines import Deadlines
 from keynet.transport.utp.factory import ChannelFactory, Settings, StreamFactory
 from keynet.transport.utp.mtu import ETHERNET_SIZE, PathMtu
@@ -35,8 +36,8 @@ from keynet.transport.utp.packet import (
     encode,
     is_data_batch,
 )
-from keynet.transport.utp.stream import SEND_LOW, UtpStream
-from keynet.transport.utp.table import MAX_STREAMS, StreamTable
+from keynet.transport.utp.stream import UtpStream
+from keynet.transport.utp.table import MAX_STREAMS, StreamTable, is_dialers_id
 
 MAX_RESETS = 16
 """RESETs that may wait to be sent; more unknown ids than that get no answer."""
@@ -93,6 +94,12 @@ class Engine:
         self._table.add(stream)
         self._dirty[stream] = None
         return stream
+
+    def answer(self, first: Datagrams, now: float) -> None:
+        """Take a stranger's first datagrams; without a stream in them there is no connection."""
+        self.receive(first, now)
+        if not self._table.live:
+            self._terminate(HandshakeFailed("the first datagram opens no stream"))
 
     # Input
 
@@ -159,12 +166,15 @@ class Engine:
             if not stream.utp.is_stale(now, STALE_AFTER):
                 self._dropped += 1
                 return
-            self._remove(stream, HandshakeFailed("the peer restarted"))
-        forbidden = packet.connection_id == 0 or receive_id >= 65535
-        if forbidden or self._table.full or self._closing_at is not None:
+        over = self._ending is not None or self._closing_at is not None
+        full = self._table.is_full(proved=self._peer is not None)
+        if over or full or not is_dialers_id(packet.connection_id):
             self._dropped += 1
             return
         self._new_stream(receive_id, packet, now)
+        if stream is not None:
+            stream.utp.abandon()
+            self._remove(stream, stream.utp.error)
 
     def _after_input(self, stream: UtpStream, now: float) -> None:
         """Look at what the input changed, and say so in events."""
@@ -173,14 +183,17 @@ class Engine:
             return  # it lingers only to repeat its last ACK
         if not stream.secured:
             if stream.advance_handshake():
-                self._table.half_open -= 1
+                self._table.secured(stream)
                 self._check_identity(stream, now)
             elif (fault := stream.fault) is not None:
                 self._fail(stream, fault, now)
                 return
         if stream.announced:
             self._tell_progress(stream)
+        ended = stream.ended
         if stream.over:
+            if stream.ended and not ended:
+                self._events.append(StreamEnded(stream.stream_id))
             self._remove(stream, stream.last_words())
 
     def _tell_progress(self, stream: UtpStream) -> None:
@@ -281,7 +294,7 @@ class Engine:
         return out
 
     def _after_output(self, stream: UtpStream) -> None:
-        if stream.wants_write and stream.channel.pending < SEND_LOW:
+        if stream.wants_write and stream.has_room:
             stream.wants_write = False
             self._events.append(StreamWritable(stream.stream_id))
         self._deadlines.arm(stream)
@@ -334,6 +347,9 @@ class Engine:
         """Forget a stream; a finished one goes on answering repeated FINs for a moment."""
         if not self._table.remove(stream):
             return
+        if stream.utp.state is State.CLOSED:
+            self._deadlines.drop(stream, len(self._table.live))
+        stream.wants_write = False
         stream.utp.inbound.retire()
         if stream.announced or (stream.local and stream is not self._spare):
             self._events.append(StreamClosed(stream.stream_id, error))
@@ -365,7 +381,7 @@ class Engine:
     def _check_closed(self, now: float) -> None:
         """All FINs are acknowledged, or time is up: reset what is left and end."""
         live = self._table.live.values()
-        waiting = any(not stream.utp.outbound.fin_acked for stream in live)
+        waiting = any(not stream.utp.is_heard for stream in live)
         if self._ending is not None or (waiting and now < (self._closing_at or now)):
             return
         for stream in list(live):

@@ -32,10 +32,11 @@ class Reassembly:
         """Whether anything came early and is still here."""
         return self._mask != 0
 
-    @property
-    def end(self) -> int:
-        """One beyond the highest sequence number that has arrived."""
-        return self.next_seq + self._mask.bit_length()
+    def cut(self, end: int) -> None:
+        """Forget what is held at and beyond `end`: the peer says that there is nothing there."""
+        for seq in [seq for seq in self._early if seq >= end]:
+            self.early_bytes -= len(self._early.pop(seq))
+        self._mask &= (1 << max(0, end - self.next_seq)) - 1
 
     def advance(self, count: int) -> None:
         """`count` packets from `next_seq` on arrived in order and were taken by the caller."""

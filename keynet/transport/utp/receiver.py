@@ -84,11 +84,9 @@ class Receiver:
     def receive(self, packet: Packet, *, fin: bool, now: float) -> None:
         """Take one DATA or FIN packet."""
         seq = unwrap(packet.seq_nr, self._order.next_seq)
-        if fin and self._fin_seq is None:
-            if seq < self._order.end:
-                self.dropped += 1  # something beyond it has arrived: one of the two is forged
-                return
+        if fin and self._order.next_seq <= seq and (self._fin_seq is None or seq < self._fin_seq):
             self._fin_seq = seq
+            self._order.cut(seq)
         self._receive_one(seq, bytes(packet.payload))
         self._note_activity(len(packet.payload), now)
 

@@ -18,6 +18,8 @@ SEND_LOW = 1 << 18
 WRITE_SIZE = 65536
 """Plaintext given to TLS at a time: whole records, and a short stay in the cache."""
 
+ALL = 1 << 40
+
 
 class UtpStream:
     """The glue between `UtpConnection` and `SecureChannel`."""
@@ -32,6 +34,7 @@ class UtpStream:
         "local",
         "secured",
         "stream_id",
+        "tail",
         "told_readable",
         "utp",
         "wants_write",
@@ -56,6 +59,8 @@ class UtpStream:
         the first bytes along."""
         self.finishing = False
         """This side's end was written."""
+        self.tail = b""
+        """Bytes that the peer had finished before it reset the stream, not read yet."""
         self.told_readable = False
         self.wants_write = False
         self.armed_at = float("inf")
@@ -75,6 +80,9 @@ class UtpStream:
     def read(self, max_bytes: int) -> bytes:
         """Decrypt and return up to about `max_bytes`; notes the clean end."""
         channel, inbound = self.channel, self.utp.inbound
+        if self.tail:
+            data, self.tail = self.tail[:max_bytes], self.tail[max_bytes:]
+            return data
         if self.exhausted and not inbound.unread and not inbound.eof:
             self.told_readable = False
             return b""
@@ -101,6 +109,8 @@ class UtpStream:
         if self.finishing:
             raise LocallyClosed("the stream's end was already written")
         view = memoryview(data)
+        if self.utp.state is State.CLOSED:
+            return len(view)  # nobody will hear it; the reader has yet to come to the end
         taken = 0
         while taken < len(view) and self.channel.pending < SEND_LIMIT:
             piece = view[taken : taken + WRITE_SIZE]
@@ -113,7 +123,7 @@ class UtpStream:
         """Write the clean end: the channel's own, then a FIN. Idempotent."""
         if not self.finishing:
             self.finishing = True
-            self.utp.outbound.hold_tail = False
+            self.wants_write = self.utp.outbound.hold_tail = False
             self.channel.write_eof()
             self.utp.finish()
 
@@ -124,10 +134,25 @@ class UtpStream:
         return self.fault
 
     @property
+    def has_room(self) -> bool:
+        """The writer may go on."""
+        return self.channel.pending < SEND_LOW or self.utp.state is State.CLOSED
+
+    @property
     def over(self) -> bool:
-        """Nothing more can happen: it broke, or both ends were seen."""
+        """Nothing more can happen: it broke, or both ends were seen.
+
+        What the peer had finished before a RESET (it closed the connection, say) can be read.
+        """
         state = self.utp.state
-        return state is State.CLOSED or (state is State.FINISHED and self.ended)
+        if state is State.CLOSED:
+            return not self._keeps_tail()
+        return state is State.FINISHED and self.ended
+
+    def _keeps_tail(self) -> bool:
+        if not self.tail and not self.ended and self.announced and self.utp.inbound.eof:
+            self.tail = self.read(ALL)
+        return bool(self.tail)
 
     @property
     def fault(self) -> KeynetError | None:

@@ -8,10 +8,17 @@ from keynet.transport.api import StreamId
 from keynet.transport.utp.connection import State
 from keynet.transport.utp.stream import UtpStream
 
-MAX_HALF_OPEN = 64
-"""Streams of one peer address that may be shaking hands at once."""
+MAX_UNPROVED = 64
+"""Streams that an address may begin before a handshake is done, and"""
+MAX_HALF_OPEN = 1024
+"""at once after the peer has proved who it is: a client may open many in one moment."""
 MAX_STREAMS = 4096
 _FIRST_ID, _LAST_ID = 2, 65532
+
+
+def is_dialers_id(connection_id: int) -> bool:
+    """Whether a SYN may carry it: neither it nor the dialer's next, one higher, is 0 or 65535."""
+    return 0 < connection_id < 65534
 
 
 class StreamTable:
@@ -23,19 +30,24 @@ class StreamTable:
         self.live: dict[StreamId, UtpStream] = {}
         """Streams that are not over, oldest first."""
         self.half_open = 0
+        """Streams of the peer's that have not proved anything yet."""
         self._by_receive_id: dict[int, UtpStream] = {}
 
     def add(self, stream: UtpStream) -> None:
         """A stream that begins its handshake."""
         self.live[stream.stream_id] = stream
         self._by_receive_id[stream.utp.receive_id] = stream
-        self.half_open += 1
+        self.half_open += not stream.local
+
+    def secured(self, stream: UtpStream) -> None:
+        """The stream's handshake is done."""
+        self.half_open -= not stream.local
 
     def remove(self, stream: UtpStream) -> bool:
         """The stream is over; False when it was before."""
         if self.live.pop(stream.stream_id, None) is None:
             return False
-        self.half_open -= not stream.secured
+        self.half_open -= not (stream.local or stream.secured)
         if stream.utp.state is not State.FINISHED:
             self.forget_id(stream)
         return True
@@ -57,10 +69,10 @@ class StreamTable:
                 return stream
         return None
 
-    @property
-    def full(self) -> bool:
-        """No room for a stream that the peer opens."""
-        return self.half_open >= MAX_HALF_OPEN or len(self.live) >= MAX_STREAMS
+    def is_full(self, *, proved: bool) -> bool:
+        """No room for a stream that the peer opens; `proved`: it is known who the peer is."""
+        most = MAX_HALF_OPEN if proved else MAX_UNPROVED
+        return self.half_open >= most or len(self.live) >= MAX_STREAMS
 
     def free_id(self, random: Random) -> int:
         """An even id: a peer that does the same can never collide with it (SYN id plus one)."""

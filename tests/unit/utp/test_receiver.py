@@ -98,14 +98,23 @@ class TestOrder:
         assert to.ack_nr == 4
 
     @pytest.mark.parametrize("early", [3, 5, 9])
-    def test_an_end_before_what_has_arrived_is_not_believed(self, early: int) -> None:
+    def test_what_lies_beyond_the_end_is_forgotten(self, early: int) -> None:
+        """One of the two is forged; if it is the end, the secure channel will miss its own."""
         to = receiver()
         give(to, early, b"beyond")
         give(to, 2, fin=True)
         give(to, 1, b"a")
         assert taken(to) == b"a"
-        assert not to.eof
-        assert (to.ack_nr, to.dropped) == (1, 1)
+        assert to.eof
+        assert (to.ack_nr, to.sack) == (2, 0)
+
+    def test_a_forged_end_does_not_keep_the_true_one_out(self) -> None:
+        to = receiver()
+        give(to, 900, fin=True)
+        give(to, 2, fin=True)
+        give(to, 1, b"a")
+        assert to.eof
+        assert (taken(to), to.ack_nr) == (b"a", 2)
 
     def test_a_fin_far_away_changes_nothing(self) -> None:
         to = receiver()
