@@ -70,7 +70,8 @@ class SocketAddress(NamedTuple):
         try:
             host = ipaddress.ip_address(authority.host)
         except ValueError as error:
-            raise ConfigError(f"not a numeric IP address: {authority.host!r} in {text!r}") from error
+            what = f"not a numeric IP address: {authority.host!r} in {text!r}"
+            raise ConfigError(what) from error
         return cls(str(host), authority.port)
 
     @property
@@ -83,7 +84,7 @@ class SocketAddress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A host (name or address, without brackets) and a port, as RFC 3986 section 3.2 writes them."""
+    """A host (name or address, without brackets) and a port (RFC 3986 section 3.2)."""
 
     host: str
     port: int
