@@ -74,8 +74,7 @@ class Sender:
         self.spurious = 0
         self._source = source
         self._mtu = mtu
-        self._pacer = Pacer(congestion.mss, now)
-        self._pacer.set_rate(congestion.pacing_rate)
+        self._pacer = Pacer(congestion.mss, now, congestion.pacing_rate)
         self._fin_wanted = False
         self._tail_probed = False
         self._window_limited = False
