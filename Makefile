@@ -23,7 +23,7 @@ demo: $(VENV)/.stamp-run
 	$(VENV)/bin/keynet demo
 
 test: $(VENV)/.stamp-test
-	$(PY) -m pytest -m "not interop" $(PYTEST)
+	$(PY) -m pytest -q -m "not interop" $(PYTEST)
 
 check: $(VENV)/.stamp-test $(VENV)/.stamp-check
 	$(PY) -m ruff check .
@@ -36,7 +36,7 @@ format: $(VENV)/.stamp-check
 	$(PY) -m ruff format .
 
 interop: $(VENV)/.stamp-test $(VENV)/.stamp-interop tests/interop/node_modules/.stamp
-	$(PY) -m pytest tests/interop $(if $(QUICK),-m "not slow") $(PYTEST)
+	$(PY) -m pytest -q tests/interop $(if $(QUICK),-m "not slow") $(PYTEST)
 
 bench: $(VENV)/.stamp-run $(VENV)/.stamp-bench
 	$(PY) -m benchmarks $(BENCH)
