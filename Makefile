@@ -25,7 +25,8 @@ demo: $(VENV)/.stamp-run
 test: $(VENV)/.stamp-test
 	$(PY) -m pytest -q -m "not interop" $(PYTEST)
 
-check: $(VENV)/.stamp-test $(VENV)/.stamp-check
+# The benchmarks are type-checked too, so what they import must be there.
+check: $(VENV)/.stamp-test $(VENV)/.stamp-bench $(VENV)/.stamp-check
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
