@@ -30,6 +30,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats.")] = 3,
     quick: Annotated[bool, typer.Option(help="Short workloads, one repeat.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
 ) -> None:
     """Measure keynet beside its foreign peers, on this machine, in one run."""
     unknown = {*(only or [])} - {s.name for s in SCENARIOS} | {*(network or [])} - {*NETWORKS}
@@ -54,6 +55,8 @@ def main(
     report.show(results, Console(width=None if sys.stdout.isatty() else WIDTH))
     if json is not None:
         report.write_json(results, json)
+    if markdown is not None:
+        markdown.write_text(report.as_markdown(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -78,19 +78,26 @@ def _goal_row(target: Target, measured: float) -> tuple[str, ...]:
 
 
 def _medians(scenario: str, results: Results) -> Table:
-    """One table a scenario: a row for each subject and network, a column for each metric."""
-    rows = {key: runs for key, runs in results.values.items() if key.scenario == scenario}
-    metrics = {name: None for runs in rows.values() for run in runs for name in run}
-    shown = [name for name in metrics if name not in ("bytes", "count")]
+    head, rows = _median_rows(scenario, results)
     table = Table(title=f"Medians: {scenario}", title_justify="left")
-    for column in ("subject", "where"):
-        table.add_column(column, no_wrap=True)
-    for name in shown:
-        table.add_column(name.replace("_per_", "/").replace("_", " "), justify="right")
-    for key, runs in rows.items():
-        medians = (_median(runs, name) for name in shown)
-        table.add_row(key.subject, key.network, *medians)
+    for index, name in enumerate(head):
+        table.add_column(name, no_wrap=index < 2, justify="left" if index < 2 else "right")
+    for row in rows:
+        table.add_row(*row)
     return table
+
+
+def _median_rows(scenario: str, results: Results) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """A row for each subject and network, a column for each metric; the heading first."""
+    runs_of = {key: runs for key, runs in results.values.items() if key.scenario == scenario}
+    metrics = {name: None for runs in runs_of.values() for run in runs for name in run}
+    shown = [name for name in metrics if name not in ("bytes", "count")]
+    titles = (name.replace("_per_", "/").replace("_", " ") for name in shown)
+    rows = [
+        (key.subject, key.network, *(_median(runs, name) for name in shown))
+        for key, runs in runs_of.items()
+    ]
+    return ("subject", "where", *titles), rows
 
 
 def _median(runs: list[Values], name: str) -> str:
@@ -137,6 +144,24 @@ def as_json(results: Results) -> dict[str, Any]:
         ],
         "left_out": results.skipped,
     }
+
+
+def as_markdown(results: Results) -> str:
+    """The same tables, as docs/benchmarks.md holds them."""
+    parts = [", ".join(f"{name} {value}" for name, value in machine().items()), ""]
+    for title, targets in (("Ratios", RATIOS), ("Goals", FIGURES)):
+        head = (title, "where", "measured", "at least", "stretch", "")
+        rows = [_goal_row(t, value) for t in targets if (value := t.measured(results)) is not None]
+        parts += [*_markdown_table(head, rows), ""]
+    for scenario in dict.fromkeys(key.scenario for key in results.values):
+        head, rows = _median_rows(scenario, results)
+        parts += [f"{scenario}:", "", *_markdown_table(head, rows), ""]
+    return "\n".join(parts)
+
+
+def _markdown_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
 def write_json(results: Results, path: Path) -> None:
