@@ -19,6 +19,7 @@ from benchmarks.runner import Results
 from benchmarks.targets import FIGURES, RATIOS, Target
 from benchmarks.workloads import Values
 
+GOAL_COLUMNS = ("where", "measured", "at least", "stretch", "")
 COMPARED = ("keynet", "aioquic", "grpcio", "cryptography", "pyopenssl")
 
 
@@ -54,10 +55,10 @@ def show(results: Results, console: Console) -> None:
 def _goals(title: str, targets: Iterable[Target], results: Results) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("what")
-    table.add_column("where")
-    for column in ("measured", "at least", "stretch"):
+    table.add_column(GOAL_COLUMNS[0])
+    for column in GOAL_COLUMNS[1:-1]:
         table.add_column(column, justify="right")
-    table.add_column("")
+    table.add_column(GOAL_COLUMNS[-1])
     for target in targets:
         measured = target.measured(results)
         if measured is not None:
@@ -150,9 +151,8 @@ def as_markdown(results: Results) -> str:
     """The same tables, as docs/benchmarks.md holds them."""
     parts = [", ".join(f"{name} {value}" for name, value in machine().items()), ""]
     for title, targets in (("Ratios", RATIOS), ("Goals", FIGURES)):
-        head = (title, "where", "measured", "at least", "stretch", "")
-        rows = [_goal_row(t, value) for t in targets if (value := t.measured(results)) is not None]
-        parts += [*_markdown_table(head, rows), ""]
+        found = [_goal_row(t, value) for t in targets if (value := t.measured(results)) is not None]
+        parts += [*_markdown_table((title, *GOAL_COLUMNS), found), ""]
     for scenario in dict.fromkeys(key.scenario for key in results.values):
         head, rows = _median_rows(scenario, results)
         parts += [f"{scenario}:", "", *_markdown_table(head, rows), ""]
