@@ -87,7 +87,7 @@ class TlsChannel:
         self.eof_received = False
         self.eof_sent = False
         self.pending = 0
-        self._out = b""
+        self._out = memoryview(b"")
         """Ciphertext already taken out of the BIO; goes before what is in it."""
         self._backlog: list[bytes] = []
         """Ciphertext that the incoming BIO has no room for yet."""
@@ -214,7 +214,7 @@ class TlsChannel:
     def pull(self, max_bytes: int) -> bytes:
         """Take ciphertext to send, in order; it may be less than asked while more is pending."""
         if self._out:
-            data, self._out = self._out[:max_bytes], self._out[max_bytes:]
+            data, self._out = bytes(self._out[:max_bytes]), self._out[max_bytes:]
         elif max_bytes >= self.pending:
             return self._pull_rest(max_bytes) if self.pending else b""
         else:
@@ -232,7 +232,7 @@ class TlsChannel:
         data = self._connection.bio_read(asked)
         self.pending = 0
         if len(data) > max_bytes:
-            data, self._out = data[:max_bytes], data[max_bytes:]
+            data, self._out = data[:max_bytes], memoryview(data)[max_bytes:]
             self._collect()
         elif len(data) == asked:
             self._collect()
@@ -240,13 +240,13 @@ class TlsChannel:
 
     def _collect(self) -> None:
         """Take everything out of the BIO, which makes `pending` exact."""
-        chunks = [self._out]
+        chunks: list[Buffer] = [self._out]
         try:
             while True:
                 chunks.append(self._connection.bio_read(_MAX_COLLECT))
         except SSL.WantReadError:
             pass
-        self._out = b"".join(chunks)
+        self._out = memoryview(b"".join(chunks))
         self.pending = len(self._out)
 
     def _check_uncounted(self) -> None:

@@ -146,9 +146,11 @@ def is_data_batch(view: memoryview, stride: int) -> bool:
     if 0 < tail <= HEADER_SIZE:
         return False
     count = -(-len(view) // stride)
-    return all(
-        view[column::stride].tobytes() == view[column : column + 1].tobytes() * count
-        for column in range(4)
+    return (
+        view[0::stride].tobytes().count(view[0]) == count
+        and view[1::stride].tobytes().count(0) == count
+        and view[2::stride].tobytes().count(view[2]) == count
+        and view[3::stride].tobytes().count(view[3]) == count
     )
 
 
@@ -170,10 +172,6 @@ def runs(view: memoryview, stride: int) -> Iterator[tuple[int, int, int]]:
 
 def payload_of(view: memoryview, stride: int, index: int, count: int) -> bytes:
     """The joined payloads of `count` packets of a data batch from `index` on."""
-    end = min(len(view), (index + count) * stride)
-    return b"".join(
-        [
-            view[start + HEADER_SIZE : min(start + stride, end)]
-            for start in range(index * stride, end, stride)
-        ]
-    )
+    view = view[index * stride : (index + count) * stride]
+    starts = range(0, len(view), stride)
+    return b"".join([view[start + HEADER_SIZE : start + stride] for start in starts])
