@@ -18,6 +18,9 @@ MAX_JUMBO_PROBES = 2
 RETRY_INTERVAL = 1.0
 PROBE_TIMEOUT = 5.0
 """Seconds after which a probe counts as lost although nobody said so: its stream may be gone."""
+MAX_LARGE_LOSSES = 3
+"""Retransmissions of large packets lost in a row that mean a smaller path: smaller packets may
+still pass, so that no time-out shows it."""
 RAISE_INTERVAL = 600.0
 """Seconds before failed sizes are tried again (PMTU_RAISE_TIMER, RFC 8899 section 5.1.1)."""
 
@@ -28,6 +31,7 @@ class PathMtu:
     __slots__ = (
         "_candidates",
         "_failures",
+        "_large_losses",
         "_next_at",
         "_probing",
         "_sent_at",
@@ -41,6 +45,7 @@ class PathMtu:
         self.ceiling = ceiling
         """The largest size worth probing for."""
         self._sent_at = 0.0
+        self._large_losses = 0
         self._start_search(0.0)
 
     def _start_search(self, at: float) -> None:
@@ -92,8 +97,19 @@ class PathMtu:
             self._candidates = [other for other in self._candidates if other < size]
             self._next_at = now if self._candidates else now + RAISE_INTERVAL
 
+    def large_acked(self) -> None:
+        """A packet above the base size arrived."""
+        self._large_losses = 0
+
+    def large_lost_again(self, now: float) -> None:
+        """A retransmission above the base size was lost."""
+        self._large_losses += 1
+        if self._large_losses >= MAX_LARGE_LOSSES:
+            self.black_hole(now)
+
     def black_hole(self, now: float) -> None:
         """Large packets vanish although they once passed (RFC 8899 section 4.3): start small."""
+        self._large_losses = 0
         if self.size > BASE_SIZE:
             self.size = BASE_SIZE
             self._start_search(now + RETRY_INTERVAL)

@@ -8,6 +8,7 @@ MIN_RTO = 0.3
 """Below RFC 6298's second: tail-loss probes come first, and peers acknowledge at once."""
 MAX_RTO = 8.0
 MIN_PROBE_TIMEOUT = 0.01
+REORDERING_FLOOR = 0.001
 ACK_DELAY = 0.005
 """How long a peer may take to acknowledge: it batches its reads and lets its application run."""
 
@@ -50,3 +51,11 @@ class RttEstimator:
         if self.smoothed is None:
             return INITIAL_RTO
         return max(MIN_PROBE_TIMEOUT, 2 * self.smoothed + ACK_DELAY)
+
+    def reordering_window(self, steps: int) -> float:
+        """How late a packet may be: `steps` quarters of the least round trip (RFC 8985 6.2)."""
+        smoothed = self.smoothed or 0.0
+        return min(
+            max(smoothed, REORDERING_FLOOR),
+            max(REORDERING_FLOOR, steps * min(self.minimum, smoothed) / 4),
+        )

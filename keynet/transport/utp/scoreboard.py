@@ -144,6 +144,7 @@ class Scoreboard:
         self._rack_order = -1
         self._rack_high = 0
         self._rack_rtt = 0.0
+        self._least_rtt = 0.0
 
     # Sending
 
@@ -214,9 +215,13 @@ class Scoreboard:
 
     # Acknowledgements
 
-    def acknowledge(self, ack: int, sack: int, now: float) -> News:
-        """Take one acknowledgement; `una - 1 <= ack < next_seq` is the caller's to check."""
+    def acknowledge(self, ack: int, sack: int, now: float, least_rtt: float = 0.0) -> News:
+        """Take one acknowledgement; `una - 1 <= ack < next_seq` is the caller's to check.
+
+        What answers a retransmission sooner than `least_rtt` answers the original.
+        """
         news = News()
+        self._least_rtt = least_rtt
         advance = ack + 1 - self.una
         told = ((1 << advance) - 1) | (sack << (advance + 1))
         told &= (1 << (self.next_seq - self.una)) - 1
@@ -259,7 +264,9 @@ class Scoreboard:
             news.probe_size = flight.batch.stride
         if news.newest is None or flight.order > news.newest.order:
             news.newest = flight
-        if flight.order > self._rack_order:
+        if flight.resent and now - flight.sent_at < self._least_rtt:
+            news.spurious = True
+        elif flight.order > self._rack_order:
             self._rack_order, self._rack_high = flight.order, hit.bit_length()
             self._rack_rtt = now - flight.sent_at
         elif flight.order == self._rack_order:

@@ -28,7 +28,6 @@ MAX_BATCH_BYTES = 65000
 MAX_BATCH_PACKETS = 64
 """What one UDP_SEGMENT send takes (UDP_MAX_SEGMENTS)."""
 MAX_BYTES_PER_CALL = 1 << 19
-REORDERING_FLOOR = 0.001
 MAX_REORDERING_STEPS = 16
 LOST_AFTER = 15.0
 """Seconds without any acknowledgement, while some is due, that end a connection."""
@@ -80,6 +79,9 @@ class Sender:
         self._window_limited = False
         self._paced = False
         self._restart_at = now
+        """What the retransmission time-out counts from (RFC 6298 section 5), and"""
+        self._active_at = now
+        """what the tail's probe does: it waits for the last sending too (RFC 8985 7.2)."""
         self._heard_at = now
         self._persist_at: float | None = None
         self._reordering_steps = 1
@@ -104,8 +106,11 @@ class Sender:
     def acknowledge(self, ack: int, sack: int, delay: float | None, now: float) -> None:
         """Take an acknowledgement that the connection found plausible."""
         board = self.board
-        news = board.acknowledge(ack, sack, now)
         self._heard_at = now
+        if not sack and not board.in_flight and ack == board.una - 1:
+            return  # nothing new: the receiver of a one-way stream hears this with each batch
+        least_rtt = self.rtt.minimum
+        news = board.acknowledge(ack, sack, now, least_rtt if least_rtt < math.inf else 0.0)
         if news.probe_size:
             self._mtu.probe_acked(news.probe_size, now)
         if news.spurious:
@@ -117,8 +122,10 @@ class Sender:
             self.rtt.update(now - flight.sent_at)
         if news.acked:
             self.rtt.backoff = 0
-            self._restart_at = now
+            self._restart_at = self._active_at = now
             self._tail_probed = False
+            if flight is not None and flight.batch.stride > BASE_SIZE:
+                self._mtu.large_acked()
         self._find_losses(now)
         if flight is not None:
             sample = acked_sample(
@@ -136,24 +143,17 @@ class Sender:
 
     # Loss
 
-    @property
-    def _reordering_window(self) -> float:
-        """A quarter of the least round trip, grown when that was too little (RFC 8985 6.2)."""
-        smoothed = self.rtt.smoothed or 0.0
-        minimum = min(self.rtt.minimum, smoothed)
-        return min(
-            max(smoothed, REORDERING_FLOOR),
-            max(REORDERING_FLOOR, self._reordering_steps * minimum / 4),
-        )
-
     def _find_losses(self, now: float) -> None:
-        for flight, mask in self.board.detect_losses(now, self._reordering_window):
+        reordering = self.rtt.reordering_window(self._reordering_steps)
+        for flight, mask in self.board.detect_losses(now, reordering):
             self._report_loss(flight, mask, now)
 
     def _report_loss(self, flight: Flight, mask: int, now: float) -> None:
         if flight.probe:
             self._mtu.probe_lost(flight.batch.stride, now)
             return
+        if flight.resent and flight.batch.stride > BASE_SIZE:
+            self._mtu.large_lost_again(now)
         self.congestion.on_loss(lost_report(self.board, flight, mask, now))
         self._pacer.set_rate(self.congestion.pacing_rate)
 
@@ -294,9 +294,11 @@ class Sender:
         self.congestion.on_send(now, size, board.in_flight, limited)
         board.sent(batch, mask, now, resent=resent, probe=probe)
         self._pacer.sent(size, now)
-        if board.in_flight == size and not self.rtt.backoff:
-            self._heard_at = now  # silence counts from the first byte that wants an answer
-        self._restart_at = now
+        self._active_at = now
+        if board.in_flight == size:
+            self._restart_at = now
+            if not self.rtt.backoff:
+                self._heard_at = now  # silence counts from the first byte that wants an answer
         self._persist_at = None
 
     def _end_of_source(self, stamp: Stamp, now: float, out: list[Datagrams]) -> None:
@@ -331,9 +333,12 @@ class Sender:
 
     @property
     def _timeout_at(self) -> float:
+        at = self._restart_at + self.rtt.retransmission_timeout
+        if self.rtt.backoff >= MIN_TIMEOUTS - 1:
+            return min(at, max(self._restart_at, self._heard_at + LOST_AFTER))
         if self._tail_probed or self.rtt.backoff or not self.board.in_flight:
-            return self._restart_at + self.rtt.retransmission_timeout
-        return self._restart_at + min(self.rtt.probe_timeout, self.rtt.retransmission_timeout)
+            return at
+        return min(at, self._active_at + self.rtt.probe_timeout)
 
     def handle_deadline(self, stamp: Stamp, now: float, out: list[Datagrams]) -> bool:
         """Do what is due; False when the peer must be taken for gone."""
@@ -353,7 +358,7 @@ class Sender:
         """The retransmission timer expired (RFC 6298 section 5.4, RFC 8985 section 6.3)."""
         self.rtt.backoff += 1
         self._restart_at = now
-        if self.rtt.backoff >= MIN_TIMEOUTS and now - self._heard_at >= LOST_AFTER:
+        if self.rtt.backoff >= MIN_TIMEOUTS and now >= self._heard_at + LOST_AFTER:
             return False
         for flight, _mask in self.board.lose_all():
             if flight.probe:
@@ -367,6 +372,7 @@ class Sender:
     def _probe_tail(self, stamp: Stamp, now: float, out: list[Datagrams]) -> None:
         """Provoke an acknowledgement: new data when there is some, else the last packet again."""
         self._tail_probed = True
+        self._restart_at = now
         size = self._mtu.size - HEADER_SIZE
         reach = SACK_REACH - (self.board.next_seq - self.board.una)
         if self._source.pending and reach > 0 and self.peer_window - self.outstanding > size:
@@ -389,5 +395,5 @@ class Sender:
         self._take_size()
         self.congestion.on_path_changed(now, self._mtu.size)
         self._pacer.set_rate(self.congestion.pacing_rate)
-        self._restart_at = self._heard_at = now
+        self._restart_at = self._active_at = self._heard_at = now
         self._tail_probed = False

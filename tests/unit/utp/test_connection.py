@@ -458,6 +458,7 @@ class TestTimers:
         assert later is not None
         assert later - now < 1
         a.handle_deadline(later)
-        tell(b, said(a, later), later)
-        converse(a, b, later)
-        assert b.inbound.unread > 0
+        tell(b, said(a, later), later + 0.03)
+        tell(a, said(b, later + 0.03), later + 0.06)
+        converse(a, b, later + 0.06)
+        assert b.inbound.unread == 2000
