@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
 from keynet.address import NodeId
@@ -39,6 +40,7 @@ BACKDATED = timedelta(hours=1)
 
 _DOMAIN = b"keynet node signature 1\x00"
 _OCTET_STRING_64 = b"\x04\x40"
+_BIT_STRING_64 = b"\x03\x41\x00"
 _SERIAL_BYTES = 20
 
 PARSE_ERRORS = (
@@ -172,6 +174,8 @@ def is_issued_by(claims: Claims, issuer: Claims) -> bool:
         return False
     if certificate.signature_algorithm_oid != SignatureAlgorithmOID.ED25519:
         return False
+    if not certificate.public_bytes(Encoding.DER).endswith(_BIT_STRING_64 + certificate.signature):
+        return False  # the parser takes other counts of unused bits: one certificate, one encoding
     return _verifies(issuer.public_key, certificate.signature, certificate.tbs_certificate_bytes)
 
 
