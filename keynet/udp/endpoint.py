@@ -96,6 +96,17 @@ class UdpEndpoint:
             self._receiver.endpoint_failed(error)
 
 
+def _keep_freed_memory() -> None:
+    """Have glibc reuse the memory of freed batches instead of returning it to the kernel.
+
+    Batches of 64 KiB come and go thousands of times a second; by default each may cost sixteen
+    page faults, a third of the receiver's time. Freeing one large mapped block raises the
+    thresholds for mapping and trimming (mallopt(3), M_MMAP_THRESHOLD) for the process. The block
+    is never touched; other allocators take no notice.
+    """
+    bytes(_LARGE_BLOCK)
+
+
 async def bind(
     listen: Sequence[SocketAddress], *, buffer_size: int = BUFFER_SIZE, shell: str = "auto"
 ) -> Endpoint:
@@ -110,6 +121,7 @@ async def bind(
         raise ConfigError(f"unknown UDP shell {shell!r}: one of {', '.join(SHELLS)}")
     if not listen or len({address.is_ipv6 for address in listen}) != len(listen):
         raise ConfigError("a UDP endpoint needs one address, or one IPv4 and one IPv6 address")
+    _keep_freed_memory()
     endpoint = UdpEndpoint()
     try:
         for address in listen:
