@@ -19,6 +19,9 @@ from keynet.udp.mtu import MtuCeilings
 from keynet.udp.path import Path
 from keynet.udp.sending import MAX_PAYLOAD
 
+_LARGE_BLOCK = 31 << 20
+"""Just below the most that glibc lets its thresholds grow to."""
+
 
 class UdpEndpoint:
     """The sockets of one node. See `keynet.udp.api.Endpoint` for the verbs."""
