@@ -7,7 +7,6 @@ loop's turn, so that acknowledgements ride on the application's answers.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from keynet.address import SocketAddress
@@ -28,6 +27,7 @@ from keynet.transport.api import (
     TransportEngine,
     TransportEvent,
 )
+from keynet.transport.arrivals import Arrivals
 from keynet.transport.stream import Stream
 from keynet.udp.api import Sent
 
@@ -68,8 +68,7 @@ class Connection:
         self._on_terminated = on_terminated
         self._streams: dict[StreamId, Stream] = {}
         self._opening: dict[StreamId, asyncio.Future[Stream]] = {}
-        self._accepted: deque[Stream] = deque()
-        self._accepting: deque[asyncio.Future[None]] = deque()
+        self._accepted: Arrivals[Stream] = Arrivals()
         self._established: asyncio.Future[None] = self.loop.create_future()
         self._terminated: asyncio.Future[None] = self.loop.create_future()
         self._held: list[Datagrams] = []
@@ -129,24 +128,19 @@ class Connection:
             raise
 
     def _abandon(self, stream_id: StreamId, opening: asyncio.Future[Stream]) -> None:
-        if self._opening.pop(stream_id, None) is not None:
+        """Whatever has become of it in the same turn of the loop."""
+        self._opening.pop(stream_id, None)
+        if opening.done() and not opening.cancelled():
+            opening.exception()  # nobody else will ask for it
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            stream.reset()
+        else:
             self.reset(stream_id)
-        elif opening.done() and not opening.cancelled() and opening.exception() is None:
-            opening.result().reset()
 
     async def accept_stream(self) -> Stream:
         """The next stream that the peer opens. Raises what ended the connection."""
-        while not self._accepted:
-            if self.closed:
-                raise self.error or LocallyClosed("the connection is closed")
-            waiter: asyncio.Future[None] = self.loop.create_future()
-            self._accepting.append(waiter)
-            try:
-                await waiter
-            finally:
-                if waiter in self._accepting:
-                    self._accepting.remove(waiter)
-        return self._accepted.popleft()
+        return await self._accepted.get()
 
     async def aclose(self) -> None:
         """End all streams cleanly, then the connection. Idempotent."""
@@ -155,9 +149,12 @@ class Connection:
 
     def close(self) -> None:
         """Start to end it; `wait_closed` tells when that is done. Idempotent."""
-        if not self.closed:
-            self._engine.close(self.loop.time())
-            self._after_verb()
+        if self.closed:
+            return
+        for stream in [s for s in self._streams.values() if s.buffered]:
+            stream.reset()  # a clean end would pass off a part as the whole
+        self._engine.close(self.loop.time())
+        self._after_verb()
 
     # What streams ask
 
@@ -299,9 +296,7 @@ class Connection:
 
     def _stream_opened(self, stream_id: StreamId) -> None:
         stream = self._streams[stream_id] = Stream(self, stream_id)
-        self._accepted.append(stream)
-        if self._accepting:
-            self._accepting.popleft().set_result(None)
+        self._accepted.put(stream)
 
     def _stream_closed(self, stream_id: StreamId, error: KeynetError | None) -> None:
         opening = self._opening.pop(stream_id, None)
@@ -310,6 +305,7 @@ class Connection:
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
             stream.closed(error)
+            self._accepted.discard(stream)
         self.idle_since = self.loop.time()
 
     def _terminate(self, error: KeynetError | None) -> None:
@@ -326,6 +322,5 @@ class Connection:
             self._established.set_exception(ending)
             self._established.exception()  # nobody may be waiting for it
         self._terminated.set_result(None)
-        while self._accepting:
-            self._accepting.popleft().set_result(None)
+        self._accepted.end(ending)
         self._on_terminated(self)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 
 from keynet.address import NodeId, SocketAddress
@@ -24,6 +23,7 @@ from keynet.errors import (
 from keynet.identity import Identity
 from keynet.signalling.link import Link
 from keynet.transport.api import Transport
+from keynet.transport.arrivals import Arrivals
 from keynet.transport.connection import Connection
 from keynet.udp.api import Endpoint
 from keynet.udp.demux import Demultiplexer
@@ -56,8 +56,7 @@ class Host:
         self._by_peer: dict[NodeId, Connection] = {}
         self._provisional: dict[Connection, None] = {}
         self._touched: dict[Connection, None] = {}
-        self._arrived: deque[Connection] = deque()
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._arrived: Arrivals[Connection] = Arrivals()
         self._closed = False
         self._evicted = 0
         self._reaper = self._loop.call_later(IDLE_TIMEOUT, self._reap)
@@ -126,25 +125,13 @@ class Host:
 
         Raises LocallyClosed once the host is closed.
         """
-        while not self._arrived:
-            if self._closed:
-                raise LocallyClosed("the host is closed")
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            self._waiting.append(waiter)
-            try:
-                await waiter
-            finally:
-                if waiter in self._waiting:
-                    self._waiting.remove(waiter)
-        return self._arrived.popleft()
+        return await self._arrived.get()
 
     async def aclose(self) -> None:
         """End every connection cleanly, within about a second. The endpoint stays open."""
         self._closed = True
         self._reaper.cancel()
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._arrived.end(LocallyClosed("the host is closed"))
         await asyncio.gather(*(c.aclose() for c in list(self._connections)))
 
     def stats(self) -> dict[str, int]:
@@ -215,11 +202,7 @@ class Host:
 
     def _announce(self, connection: Connection) -> None:
         """Dialled or answered, the peer may open streams on it: whoever accepts must know."""
-        self._arrived.append(connection)
-        if self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+        self._arrived.put(connection)
 
     def _know(self, connection: Connection) -> None:
         for node_id in connection.peer.lineage:
@@ -228,8 +211,7 @@ class Host:
     def _forget(self, connection: Connection) -> None:
         self._provisional.pop(connection, None)
         self._touched.pop(connection, None)
-        if connection in self._arrived:
-            self._arrived.remove(connection)
+        self._arrived.discard(connection)
         self._connections.pop(connection, None)
         if self._demux.source_owner(connection.remote) is connection:
             self._demux.unbind_source(connection.remote)

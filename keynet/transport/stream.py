@@ -46,6 +46,8 @@ class Stream:
 
     async def read(self, max_bytes: int = DEFAULT_READ) -> bytes:
         """The next bytes, up to about `max_bytes`; b"" at the peer's clean end."""
+        if max_bytes <= 0:
+            return b""
         while True:
             data = self._take(max_bytes)
             if data or self._ended:

@@ -29,8 +29,8 @@ class UtpStream:
         "armed_at",
         "channel",
         "ended",
-        "exhausted",
         "finishing",
+        "held",
         "local",
         "secured",
         "stream_id",
@@ -54,9 +54,9 @@ class UtpStream:
         """The user of the engine knows of it."""
         self.ended = False
         """The peer's clean end was read."""
-        self.exhausted = False
-        """The channel has given all that it was fed: not yet, for the handshake's end may bring
-        the first bytes along."""
+        self.held = 1
+        """Bytes, at most, that the channel was fed and has not given: it bounds what is fed, or a
+        reader in small steps would fill it. Not 0 yet: the handshake may end with first bytes."""
         self.finishing = False
         """This side's end was written."""
         self.tail = b""
@@ -83,18 +83,12 @@ class UtpStream:
         if self.tail:
             data, self.tail = self.tail[:max_bytes], self.tail[max_bytes:]
             return data
-        if self.exhausted and not inbound.unread and not inbound.eof:
+        if not self.held and not inbound.unread and not inbound.eof:
             self.told_readable = False
             return b""
-        fed = 0
-        while fed < max_bytes:
-            piece = inbound.take()
-            if piece is None:
-                break
-            channel.feed(piece)
-            fed += len(piece)
-        data = channel.read(max_bytes)
-        self.exhausted = len(data) < max_bytes
+        data = self._decrypt(max_bytes)
+        while not data and inbound.unread:  # that was not a whole record yet
+            data = self._decrypt(max_bytes)
         if inbound.update_is_due:
             self.utp.ack_due = True
         if not data:
@@ -102,6 +96,15 @@ class UtpStream:
             if inbound.eof and not inbound.unread:
                 channel.feed_eof()
             self.ended = channel.eof_received
+        return data
+
+    def _decrypt(self, max_bytes: int) -> bytes:
+        channel, inbound = self.channel, self.utp.inbound
+        while self.held < max_bytes and (piece := inbound.take()) is not None:
+            channel.feed(piece)
+            self.held += len(piece)
+        data = channel.read(max_bytes)
+        self.held = max(1, self.held - len(data)) if len(data) >= max_bytes else 0
         return data
 
     def write(self, data: Buffer) -> int:
