@@ -223,13 +223,13 @@ class Sender:
             if not pending:
                 self._end_of_source(stamp, now, out)
                 break
-            count, size = self._next_batch(pending, min(budget, MAX_BATCH_BYTES), now)
+            count, size = self._next_batch(pending, now)
             if not count:
                 break
             budget -= self._send_data(count, size, stamp, now, out)
         return budget
 
-    def _next_batch(self, pending: int, budget: int, now: float) -> tuple[int, int]:
+    def _next_batch(self, pending: int, now: float) -> tuple[int, int]:
         """How many packets of which payload size may go out now; (0, 0) for none."""
         board = self.board
         size = self._mtu.size - HEADER_SIZE
@@ -245,9 +245,14 @@ class Sender:
             return self._squeezed(room, wanted, size)
         if pending < size:
             return (0, 0) if self.hold_tail and board.in_flight else (1, size)
-        whole = max(1, min(budget, room) // (size + HEADER_SIZE))
-        waiting = pending // size if self.hold_tail else -(-pending // size)
-        return min(whole, waiting, reach, MAX_BATCH_PACKETS), size
+        most = min(MAX_BATCH_PACKETS, MAX_BATCH_BYTES // (size + HEADER_SIZE))
+        count = min(max(1, room // (size + HEADER_SIZE)), reach, most)
+        if not self.hold_tail:
+            return min(count, -(-pending // size)), size
+        waiting = pending // size
+        if waiting < count and board.in_flight:
+            return 0, 0  # more comes at once: a whole batch costs no more than a part of one
+        return min(count, waiting), size
 
     def _squeezed(self, room: int, wanted: int, size: int) -> tuple[int, int]:
         """Less than a packet fits: wait for acknowledgements, unless none can come."""
