@@ -30,16 +30,15 @@ from keynet.errors import (
     RemoteProtocolError,
 )
 from keynet.identity import Identity, PeerIdentity
+from keynet.transport.openssl import RECORD_BYTES, read_records
 from keynet.transport.tls_context import ALPN, Verification, context_for, utc_now
 
-RECORD_BYTES = 16384
-"""The most plaintext that a record carries (RFC 8446 section 5.1)."""
 RECORD_OVERHEAD = 22
 """Header 5, content type 1, tag 16: the same for every cipher suite offered."""
 
 _SLACK = 256
 """Bytes asked for beyond the count: room for nine replies to KeyUpdate."""
-_RECORDS_BETWEEN_CHECKS = 64
+_READS_BETWEEN_CHECKS = 32
 _MAX_UNCOUNTED = 262144
 _MAX_COLLECT = 65536
 _MAX_FED = 65536
@@ -60,7 +59,7 @@ class TlsChannel:
         "_fed",
         "_heard",
         "_out",
-        "_records",
+        "_reads",
         "_server",
         "_uncounted",
         "_verification",
@@ -93,7 +92,7 @@ class TlsChannel:
         """Ciphertext that the incoming BIO has no room for yet."""
         self._fed = 0
         """Bytes in the incoming BIO, at most."""
-        self._records = 0
+        self._reads = 0
         self._server = server
         self._uncounted = 0
         self._writable = False
@@ -139,35 +138,35 @@ class TlsChannel:
         """Decrypted bytes, several records joined; b"" when there are none now."""
         if not self.established or self.error is not None or self.eof_received:
             return b""
-        chunks = self._receive(max_bytes)
-        while self._backlog and not self._fed:
-            self._refill()
-            chunks += self._receive(max_bytes - sum(map(len, chunks)))
-        if not chunks:
-            return b""
-        self._heard = True
-        self._records += len(chunks)
-        if self._records >= _RECORDS_BETWEEN_CHECKS:
-            self._check_uncounted()
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        data = self._receive(max_bytes)
+        if self._backlog and not self._fed:
+            data = self._receive_backlog(data, max_bytes)
+        if data:
+            self._heard = True
+            self._reads += 1
+            if self._reads >= _READS_BETWEEN_CHECKS:
+                self._check_uncounted()
+        return data
 
-    def _receive(self, max_bytes: int) -> list[bytes]:
-        """Decrypt what the incoming BIO holds, record by record."""
-        receive = self._connection.recv
-        chunks: list[bytes] = []
-        try:
-            while max_bytes > 0:
-                chunk = receive(RECORD_BYTES if max_bytes > RECORD_BYTES else max_bytes)
-                chunks.append(chunk)
-                max_bytes -= len(chunk)
-        except SSL.WantReadError:
+    def _receive_backlog(self, data: bytes, max_bytes: int) -> bytes:
+        chunks, size = [data], len(data)
+        while self._backlog and not self._fed and size < max_bytes:
+            self._refill()
+            chunks.append(self._receive(max_bytes - size))
+            size += len(chunks[-1])
+        return b"".join(chunks)
+
+    def _receive(self, max_bytes: int) -> bytes:
+        """Decrypt what the incoming BIO holds."""
+        data, error = read_records(self._connection, max_bytes)
+        if isinstance(error, SSL.WantReadError):
             self._fed = 0
-        except SSL.ZeroReturnError:
+        elif isinstance(error, SSL.ZeroReturnError):
             self.eof_received = True
             self._backlog.clear()
-        except SSL.Error as error:
+        elif error is not None:
             self._fail(self._classified(error))
-        return chunks
+        return data
 
     def write(self, data: Buffer) -> None:
         """Encrypt `data`, at most 64 KiB at a time, into the outgoing BIO.
@@ -251,7 +250,7 @@ class TlsChannel:
 
     def _check_uncounted(self) -> None:
         """Now and then: a peer must not grow the BIO by asking for KeyUpdates and not reading."""
-        self._records = 0
+        self._reads = 0
         counted = self.pending
         self._collect()
         found = self.pending - counted
