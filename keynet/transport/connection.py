@@ -58,6 +58,8 @@ class Connection:
         """Since when there has been no stream; meaningless while there is one."""
         self.error: KeynetError | None = None
         """What ended the connection; None while it lives and after a local close."""
+        self.closing = False
+        """No more streams can be opened; it ends within about a second."""
         self.closed = False
         self.waiters = 0
         """Dialling callers; the last one to leave before the handshake ends the dial."""
@@ -74,6 +76,7 @@ class Connection:
         self._held: list[Datagrams] = []
         self._blocked = False
         self._flushing = False
+        self._retiring = False
         self._timer: asyncio.TimerHandle | None = None
         self.flush_soon()
 
@@ -149,12 +152,19 @@ class Connection:
 
     def close(self) -> None:
         """Start to end it; `wait_closed` tells when that is done. Idempotent."""
-        if self.closed:
+        if self.closing or self.closed:
             return
+        self.closing = True
         for stream in [s for s in self._streams.values() if s.buffered]:
             stream.reset()  # a clean end would pass off a part as the whole
         self._engine.close(self.loop.time())
         self._after_verb()
+
+    def retire(self) -> None:
+        """Close as soon as there is no stream, perhaps now; but a handshake goes on."""
+        self._retiring = True
+        if not self.stream_count and self.established_at is not None:
+            self.close()
 
     # What streams ask
 
@@ -307,6 +317,8 @@ class Connection:
             stream.closed(error)
             self._accepted.discard(stream)
         self.idle_since = self.loop.time()
+        if self._retiring:
+            self.retire()
 
     def _terminate(self, error: KeynetError | None) -> None:
         if self.closed:

@@ -17,6 +17,7 @@ from keynet.errors import (
     ConfigError,
     ConnectionLost,
     HandshakeFailed,
+    KeynetError,
     LocallyClosed,
     UnclaimedNodeId,
 )
@@ -34,12 +35,14 @@ log = logging.getLogger(__name__)
 MAX_PROVISIONAL = 256
 """Answered first datagrams whose senders have proved nothing yet; beyond it the oldest goes."""
 MAX_CONNECTIONS = 4096
+STRANGER_PATIENCE = 1.0
+"""Seconds that a dial to an address waits for a stranger there who is dialling us."""
 IDLE_TIMEOUT = 60.0
 """Seconds after which a connection without streams is forgotten; a new dial is cheap."""
 
 
 class Host:
-    """Dials and answers over one endpoint; `identity` may be replaced while it runs."""
+    """Dials and answers over one endpoint."""
 
     def __init__(
         self, endpoint: Endpoint, identity: Identity, transports: Sequence[Transport]
@@ -47,7 +50,7 @@ class Host:
         """`transports` in order of preference; the first one dials by default."""
         if not transports:
             raise ConfigError("a host needs at least one transport")
-        self.identity = identity
+        self._identity = identity
         self._endpoint = endpoint
         self._transports = {transport.name: transport for transport in transports}
         self._loop = asyncio.get_running_loop()
@@ -63,6 +66,18 @@ class Host:
         endpoint.set_receiver(self)
 
     # Connections
+
+    @property
+    def identity(self) -> Identity:
+        """What is proved to peers. It may be replaced: connections show the new one from then on,
+        those that there are once their last stream has ended."""
+        return self._identity
+
+    @identity.setter
+    def identity(self, identity: Identity) -> None:
+        self._identity = identity
+        for connection in list(self._connections):
+            connection.retire()
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -81,9 +96,7 @@ class Host:
         Simultaneous calls share one dial, which ends when the last caller leaves. Raises
         ConnectError, IdentityError, DeadlineExceeded or ConfigError (unknown transport).
         """
-        connection = self._by_peer.get(node_id) or self._demux.source_owner(remote)
-        if connection is None or connection.closed:
-            connection = self._dial(node_id, remote, transport)
+        connection = await self._connection_to(node_id, remote, transport)
         connection.waiters += 1
         try:
             await connection.wait_established()
@@ -91,11 +104,34 @@ class Host:
             raise HandshakeFailed(f"{node_id.short} at {remote}: {error}") from error
         finally:
             connection.waiters -= 1
-            if not connection.waiters and connection.established_at is None:
+            if not connection.waiters and connection.dialed and not connection.established_at:
                 connection.close()
         if not connection.peer.matches(node_id):
             raise UnclaimedNodeId(f"{remote} is {connection.peer.node_id}, not {node_id}")
         return connection
+
+    async def _connection_to(
+        self, node_id: NodeId, remote: SocketAddress, transport: str | None
+    ) -> Connection:
+        """What to wait for: a live connection, a dial under way, or a new dial."""
+        while True:
+            connection = self._by_peer.get(node_id) or self._demux.source_owner(remote)
+            if connection is None:
+                return self._dial(node_id, remote, transport)
+            if connection.closing:
+                await connection.wait_closed()
+            elif connection.dialed or connection.established_at is not None:
+                return connection
+            else:
+                await self._outwait(connection)
+
+    async def _outwait(self, stranger: Connection) -> None:
+        """Somebody at that address began to dial: the peer, or a forged first datagram."""
+        try:
+            async with asyncio.timeout(STRANGER_PATIENCE):
+                await stranger.wait_established()
+        except (TimeoutError, KeynetError):
+            stranger.abort(HandshakeFailed("it was too slow, and is dialled instead"))
 
     def _dial(self, node_id: NodeId, remote: SocketAddress, name: str | None) -> Connection:
         if self._closed:
