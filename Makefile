@@ -63,7 +63,7 @@ $(VENV)/.stamp-pip:
 	@touch $@
 
 $(VENV)/.stamp-run: $(VENV)/.stamp-pip pyproject.toml
-	$(PIP) install --editable ".[grpc]"
+	$(PIP) install --editable ".[grpc,speed]"
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-run $(addsuffix /pyproject.toml,$(PLUGINS))

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from keynet.address import Authority
+from keynet.cli import loop
 from keynet.cli.signals import stop_event
 from keynet.cli.tunnel import Way, listen
 from keynet.config import Forward
@@ -44,7 +45,7 @@ def command(
     node = running_node(state)
     if node.proxy is None:
         raise ConfigError("the running node has no proxy: start it with --proxy 127.0.0.1:8080")
-    asyncio.run(_serve(wanted, node.proxy, node.proxy_token, as_json))
+    loop.run(_serve(wanted, node.proxy, node.proxy_token, as_json))
 
 
 async def _serve(

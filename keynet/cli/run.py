@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from keynet.cli import loop
 from keynet.cli.id import read_passphrase
 from keynet.cli.logs import set_up_logging
 from keynet.cli.output import EventPrinter
@@ -101,7 +101,7 @@ def command(
     flags = {name: value for name, value in locals().items() if name != "config"}
     settings = read(config, flags)
     set_up_logging(settings.log_level, as_json=settings.log_json)
-    asyncio.run(serve(settings))
+    loop.run(serve(settings))
 
 
 async def serve(config: Config) -> None:
