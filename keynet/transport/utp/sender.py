@@ -109,8 +109,7 @@ class Sender:
         self._heard_at = now
         if not sack and not board.in_flight and ack == board.una - 1:
             return  # nothing new: the receiver of a one-way stream hears this with each batch
-        least_rtt = self.rtt.minimum
-        news = board.acknowledge(ack, sack, now, least_rtt if least_rtt < math.inf else 0.0)
+        news = board.acknowledge(ack, sack, now, self.rtt.minimum if self.rtt.smoothed else 0.0)
         if news.probe_size:
             self._mtu.probe_acked(news.probe_size, now)
         if news.spurious:
@@ -165,7 +164,7 @@ class Sender:
         budget = MAX_BYTES_PER_CALL
         self.cut_short = False
         if self.congestion.mss != self._mtu.size:
-            self._take_size()
+            self.congestion.mss = self._pacer.mss = self._mtu.size
         self._paced = False
         if self.board.waiting:
             budget = self._send_lost(stamp, now, out, budget)
@@ -245,7 +244,7 @@ class Sender:
             return self._squeezed(room, wanted, size)
         if pending < size:
             return (0, 0) if self.hold_tail and board.in_flight else (1, size)
-        most = min(MAX_BATCH_PACKETS, MAX_BATCH_BYTES // (size + HEADER_SIZE))
+        most = min(MAX_BATCH_PACKETS, max(1, MAX_BATCH_BYTES // (size + HEADER_SIZE)))
         count = min(max(1, room // (size + HEADER_SIZE)), reach, most)
         if not self.hold_tail:
             return min(count, -(-pending // size)), size
@@ -389,15 +388,12 @@ class Sender:
 
     # The path
 
-    def _take_size(self) -> None:
-        self.congestion.mss = self._pacer.mss = self._mtu.size
-
     def path_changed(self, rtt: float | None, now: float) -> None:
         """Another path: round trips, back-off and congestion state start anew."""
         self.rtt = RttEstimator()
         if rtt is not None:
             self.rtt.update(rtt)
-        self._take_size()
+        self.congestion.mss = self._pacer.mss = self._mtu.size
         self.congestion.on_path_changed(now, self._mtu.size)
         self._pacer.set_rate(self.congestion.pacing_rate)
         self._restart_at = self._active_at = self._heard_at = now

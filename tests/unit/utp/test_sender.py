@@ -196,6 +196,16 @@ class TestWindows:
         rig.ack([first])
         assert len(rig.send()) == SACK_REACH
 
+    @pytest.mark.parametrize("size", [1232, 1472, 8952, 65_000, 65_507])
+    @pytest.mark.parametrize("hold_tail", [False, True])
+    def test_packets_of_any_size_go_out(self, size: int, hold_tail: bool) -> None:
+        rig = Rig(size=1 << 20, window=1 << 30)
+        rig.mtu.size = rig.mtu.ceiling = size
+        rig.sender.hold_tail = hold_tail
+        for _ in range(2000):
+            rig.ack(rig.send(), after=0.001)
+        assert rig.received() == rig.whole
+
     def test_one_call_gives_a_bounded_amount(self) -> None:
         rig = Rig(size=10 << 20, window=1 << 30)
         out: list[Datagrams] = []
