@@ -7,6 +7,7 @@ two directions. Nothing here knows an address, a socket or a clock.
 from __future__ import annotations
 
 import enum
+import math
 
 from keynet.engine import Datagrams
 from keynet.errors import ClosedByPeer, ConnectionLost, DeadlineExceeded, KeynetError
@@ -25,6 +26,11 @@ KEEPALIVE_INTERVAL = 25.0
 """Below the 30 s after which a NAT may forget a mapping (RFC 4787 asks for at least 120)."""
 IDLE_TIMEOUT = 100.0
 """libutp sends a keepalive every 29 s: three of them missed."""
+SMALL = 512
+"""Bytes of a message that a request or its answer may be: two of them are acknowledged at once."""
+DELAYED_ACK = 0.002
+"""Seconds that an answer to a small message is waited for, to carry its acknowledgement. An ACK of
+its own costs a wake-up at both ends, in the middle of the answer's way."""
 LINGER = 2.0
 """How long a finished connection answers a repeated FIN, in case its last ACK was lost."""
 
@@ -62,7 +68,9 @@ class UtpConnection:
         self.outbound = Sender(seq_nr + initiator, source, mtu, congestion, now)
         self.inbound = Receiver(0 if syn is None else syn.seq_nr + 1, budget)
         self.ack_due = False
-        """An acknowledgement waits to be sent with the next datagrams."""
+        """An acknowledgement is to be sent with the next datagrams."""
+        self._ack_at = math.inf
+        """When one that waits for an answer to ride on goes out alone."""
         self._syn_seq = seq_nr if syn is None else syn.seq_nr
         self._syn_ack: bytes | None = None
         self._timestamp_diff = 0
@@ -97,9 +105,25 @@ class UtpConnection:
         if packet.type == PacketType.RESET:
             self._receive_reset(packet)
         elif self._accept_header(packet, now) and packet.type != PacketType.STATE:
-            self.inbound.receive(packet, fin=packet.type == PacketType.FIN, now=now)
-            self.ack_due = True
+            self._receive_data(packet, now)
         self.check_finished(now)
+
+    def _receive_data(self, packet: Packet, now: float) -> None:
+        """A small message in order is acknowledged by the answer to it, if that comes at once."""
+        fin = packet.type == PacketType.FIN
+        awaited = self.inbound.next_seq
+        self.inbound.receive(packet, fin=fin, now=now)
+        may_wait = (
+            len(packet.payload) <= SMALL
+            and not fin
+            and self.inbound.next_seq == awaited + 1
+            and not self.inbound.sack
+            and self._ack_at == math.inf
+        )
+        if may_wait:
+            self._ack_at = now + DELAYED_ACK
+        else:
+            self.ack_due = True
 
     def receive_syn(self, packet: Packet, now: float) -> bool:
         """A SYN for this id: answered identically when it is the same one again; else False."""
@@ -164,8 +188,10 @@ class UtpConnection:
         self._now_us = int(now * 1e6) & 0xFFFFFFFF
         if self.state is State.CONNECTED and self.outbound.send(self._stamp, now, out):
             self.ack_due = self.ack_due and self.inbound.sack != 0
+            self._ack_at = math.inf
         if self.ack_due:
             self.ack_due = False
+            self._ack_at = math.inf
             if self.state is not State.CLOSED:
                 out.append(Datagrams(self._state_packet()))
         if out:
@@ -270,6 +296,7 @@ class UtpConnection:
         return min(
             self.outbound.next_deadline(),
             self.inbound.idle_deadline(),
+            self._ack_at,
             self._said_at + KEEPALIVE_INTERVAL,
             self._heard_at + IDLE_TIMEOUT,
         )
@@ -300,6 +327,8 @@ class UtpConnection:
     def _handle_connected(self, now: float) -> None:
         self._now_us = int(now * 1e6) & 0xFFFFFFFF
         self.inbound.check_idle(now)
+        if now >= self._ack_at:
+            self.ack_due = True
         if now >= self._heard_at + IDLE_TIMEOUT:
             self._lose("the peer has been silent", now)
         elif not self.outbound.handle_deadline(self._stamp, now, self._outbox):

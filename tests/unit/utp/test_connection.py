@@ -13,10 +13,12 @@ from keynet.testing.plain import PlainChannel
 from keynet.testing.transport.scene import identity
 from keynet.transport.utp import congestion
 from keynet.transport.utp.connection import (
+    DELAYED_ACK,
     HANDSHAKE_TIMEOUT,
     IDLE_TIMEOUT,
     KEEPALIVE_INTERVAL,
     LINGER,
+    SMALL,
     State,
     UtpConnection,
 )
@@ -89,9 +91,9 @@ def connected(seq_a: int = 300, seq_b: int = 700) -> tuple[UtpConnection, UtpCon
     a = connection(seq_nr=seq_a)
     b = connection(said(a)[0], seq_nr=seq_b)
     tell(a, said(b))
-    write(a, b"hello")
+    write(a, bytes(2 * SMALL))  # a small one's acknowledgement would wait for an answer
     converse(a, b)
-    assert read(b) == b"hello"
+    assert len(read(b)) == 2 * SMALL
     assert (a.state, b.state) == (State.CONNECTED, State.CONNECTED)
     return a, b
 
@@ -359,6 +361,50 @@ class TestEnding:
         assert read(b) == b"alert"
         assert b.state is State.CLOSED
         silent_after_the_end(a)
+
+
+class TestDelayedAck:
+    def test_a_small_message_is_acknowledged_by_the_answer(self) -> None:
+        a, b = connected()
+        write(a, b"question")
+        tell(b, said(a))
+        assert said(b) == []
+        write(b, b"answer")
+        (answer,) = said(b)
+        assert answer.type == PacketType.DATA
+        tell(a, [answer])
+        assert not a.outbound.outstanding
+
+    def test_without_an_answer_it_is_acknowledged_soon(self) -> None:
+        a, b = connected()
+        write(a, b"a notification")
+        tell(b, said(a))
+        assert said(b) == []
+        assert b.next_deadline() == START + DELAYED_ACK
+        b.handle_deadline(START + DELAYED_ACK)
+        (ack,) = said(b, START + DELAYED_ACK)
+        assert ack.type == PacketType.STATE
+        assert b.next_deadline() != START + DELAYED_ACK
+
+    def test_a_second_message_a_repeated_one_and_a_gap_are_not_kept_waiting(self) -> None:
+        a, b = connected()
+        write(a, b"one")
+        first = said(a)
+        tell(b, first)
+        assert said(b) == []
+        tell(b, first)
+        assert [packet.type for packet in said(b)] == [PacketType.STATE]
+        write(a, b"two")
+        tell(b, said(a))
+        write(a, b"three")
+        tell(b, said(a))
+        assert [packet.type for packet in said(b)] == [PacketType.STATE]
+        write(a, b"lost")
+        said(a)
+        write(a, b"late")
+        tell(b, said(a))
+        (ack,) = said(b)
+        assert ack.sack == 1
 
 
 class TestForgeries:
