@@ -83,6 +83,8 @@ class Engine:
         if len(self._table.live) >= MAX_STREAMS:
             raise LocallyClosed(f"the connection already has {MAX_STREAMS} streams")
         stream, self._spare = self._spare, None
+        if stream is not None and stream.utp.inbound.eof:
+            stream = None  # the peer has waited for its first bytes long enough
         if stream is None:
             stream = self._new_stream(self._table.free_id(self._settings.random), None, now)
         elif stream.secured:
@@ -163,7 +165,7 @@ class Engine:
             if stream.utp.receive_syn(packet, now):
                 self._dirty[stream] = None
                 return
-            if not stream.utp.is_stale(now, STALE_AFTER):
+            if stream.local or not stream.utp.is_stale(now, STALE_AFTER):
                 self._dropped += 1
                 return
         over = self._ending is not None or self._closing_at is not None
@@ -205,6 +207,7 @@ class Engine:
     def _check_identity(self, stream: UtpStream, now: float) -> None:
         """The first handshake names the peer; every other must prove the same node."""
         stream.utp.outbound.probing_allowed = True
+        self._factory.trust(stream)
         self._mtu.raise_ceiling(min(self._link.mtu_ceiling, self._settings.max_packet))
         peer = stream.channel.peer
         assert peer is not None, "an established channel has a peer"

@@ -13,6 +13,7 @@ from keynet.transport.utp.connection import UtpConnection
 from keynet.transport.utp.mtu import PathMtu
 from keynet.transport.utp.packet import Packet
 from keynet.transport.utp.stream import UtpStream
+from keynet.udp.budget import ReceiveBudget
 
 ChannelFactory = Callable[[bool], SecureChannel]
 """Makes the secure channel of a stream; True when this side opened it."""
@@ -31,7 +32,7 @@ class Settings:
 class StreamFactory:
     """Makes the streams of one connection. They share the link and what is known of its MTU."""
 
-    __slots__ = ("_count", "_link", "_make_channel", "_mtu", "_settings")
+    __slots__ = ("_count", "_link", "_make_channel", "_mtu", "_settings", "_strangers")
 
     def __init__(
         self, link: LinkInfo, make_channel: ChannelFactory, settings: Settings, mtu: PathMtu
@@ -40,6 +41,8 @@ class StreamFactory:
         self._make_channel = make_channel
         self._settings = settings
         self._mtu = mtu
+        self._strangers = ReceiveBudget(0)
+        """For streams whose openers have proved nothing yet: the smallest windows."""
         self._count: StreamId = 0
 
     def make(self, receive_id: int, syn: Packet | None, now: float) -> UtpStream:
@@ -53,10 +56,18 @@ class StreamFactory:
             source=channel,
             mtu=self._mtu,
             congestion=congestion.create(self._settings.congestion, self._mtu.size, now, random),
-            budget=self._link.budget,
+            budget=self._link.budget if syn is None else self._strangers,
             now=now,
         )
         if self._link.rtt is not None:
             utp.outbound.rtt.update(self._link.rtt)
         self._count += 1
         return UtpStream(self._count, utp, channel, local=syn is None)
+
+    def trust(self, stream: UtpStream) -> None:
+        """The peer has proved who it is: the stream's window may be what the socket holds."""
+        inbound = stream.utp.inbound
+        if inbound.budget is self._strangers:
+            inbound.retire()
+            inbound.budget = self._link.budget
+            stream.utp.ack_due = True

@@ -8,7 +8,7 @@ from keynet.transport.api import StreamId
 from keynet.transport.utp.connection import State
 from keynet.transport.utp.stream import UtpStream
 
-MAX_UNPROVED = 64
+MAX_UNPROVED = 8
 """Streams that an address may begin before a handshake is done, and"""
 MAX_HALF_OPEN = 1024
 """at once after the peer has proved who it is: a client may open many in one moment."""

@@ -107,6 +107,52 @@ class TestBeginning:
         scene.run(20.0)
         assert sizes(scene)["half_open"] == 0
 
+    def test_a_stranger_can_make_us_keep_little(self) -> None:
+        """Who has proved nothing leaves a gap and sends all that the windows take, and more."""
+        link = StaticLink()
+        engine = transport().accept(link, syn(100), identity("listener"), START)
+        for connection_id in range(102, 400, 2):
+            engine.receive(syn(connection_id), START)
+        answers = [decode(bytes(batch.data)) for batch in engine.datagrams_to_send(START)]
+        assert len(answers) == MAX_UNPROVED
+        assert all(answer and answer.window <= 1 << 16 for answer in answers)
+        for answer in answers:
+            assert answer is not None
+            ids = (answer.connection_id + 1, 0, 0, 1 << 20)
+            for seq in range(8, 400):
+                head = encode(PacketType.DATA, *ids, seq, answer.seq_nr - 1)
+                engine.receive(Datagrams(head + bytes(16_000)), START)
+        held = sum(s.utp.inbound._order.early_bytes for s in engine._table.live.values())
+        assert 0 < held <= MAX_UNPROVED * (2 << 16)
+
+    def test_who_proved_itself_gets_a_large_window_at_once(self) -> None:
+        scene = plain_scene()
+        scene.open()
+        scene.run(0.2)
+        [stream] = scene.dialer.engine._table.live.values()
+        assert stream.utp.outbound.peer_window > 1 << 20
+        assert sizes(scene)["budget"] == 0
+
+    def test_no_syn_takes_the_place_of_a_stream_that_this_side_opened(self) -> None:
+        scene = plain_scene()
+        here, there = scene.open()
+        scene.run(5.0)
+        [stream] = scene.dialer.engine._table.live.values()
+        scene.dialer.engine.receive(syn(stream.utp.receive_id - 1), scene.pair.now)
+        scene.dialer.send(here, payload(5000))
+        scene.run(lambda: len(scene.listener.streams[there].received) == 5000)
+
+    def test_a_first_stream_that_the_peer_has_ended_meanwhile_is_not_given_out(self) -> None:
+        scene = Scene(transport)
+        scene.run(lambda: scene.listener.streams)
+        [there] = scene.listener.streams
+        scene.listener.send(there, b"you said nothing", eof=True)
+        scene.run(1.0)
+        here, there = scene.open()
+        scene.dialer.send(here, payload(5000))
+        scene.run(lambda: len(scene.listener.streams[there].received) == 5000)
+        assert scene.dialer.streams[here].received == b""
+
     def test_who_restarts_with_the_same_id_takes_its_place(self) -> None:
         """utp-native always begins at the same connection id, whatever was there before."""
         scene = plain_scene()
