@@ -16,7 +16,8 @@ from keynet.transport.utp.mtu import PathMtu
 from keynet.transport.utp.packet import Packet, PacketType, decode, encode, unwrap
 from keynet.transport.utp.receiver import Receiver
 from keynet.transport.utp.rtt import INITIAL_RTO
-from keynet.transport.utp.sender import Sender, Source
+from keynet.transport.utp.sender import Sender
+from keynet.transport.utp.source import Source
 from keynet.udp.budget import ReceiveBudget
 
 SYN_TIMEOUT = INITIAL_RTO

@@ -26,7 +26,10 @@ RAISE_INTERVAL = 600.0
 
 
 class PathMtu:
-    """The search over a few sizes, largest first: one success ends it."""
+    """The search over a few sizes: the usual one first, then from the largest down.
+
+    What a sender may not send yet is passed over: a slow path never has room for the largest.
+    """
 
     __slots__ = (
         "_candidates",
@@ -61,15 +64,20 @@ class PathMtu:
             self.ceiling = ceiling
             self._start_search(0.0)
 
-    def probe_size(self, now: float) -> int:
-        """The payload size that the next packet should probe; 0 when none should."""
+    def probe_size(self, now: float, most: int) -> int:
+        """The size, at most `most`, that the next packet should probe; 0 when none should."""
+        if self.size >= self.ceiling:
+            return 0
         if self._probing and now - self._sent_at >= PROBE_TIMEOUT:
             self.probe_lost(self._probing, now)
-        if self._probing or now < self._next_at or self.size >= self.ceiling:
+        if self._probing or now < self._next_at:
             return 0
         if not self._candidates:
             self._start_search(now)
-        return self._candidates[-1]
+        fitting = [size for size in self._candidates if size <= most]
+        if not fitting:
+            return 0
+        return ETHERNET_SIZE if ETHERNET_SIZE in fitting else fitting[-1]
 
     def probe_sent(self, size: int, now: float) -> None:
         """A packet of that size is on its way; only one at a time."""
@@ -77,13 +85,14 @@ class PathMtu:
         self._sent_at = now
 
     def probe_acked(self, size: int, now: float) -> None:
-        """A packet of that size arrived in one piece; larger ones have failed before it."""
+        """A packet of that size arrived in one piece."""
         if size != self._probing:
             return  # it belongs to a search that was ended, perhaps to another path
         self._probing = 0
         self.size = size
-        self._candidates = []
-        self._next_at = now + RAISE_INTERVAL
+        self._failures = 0
+        self._candidates = [other for other in self._candidates if other > size]
+        self._next_at = now if self._candidates else now + RAISE_INTERVAL
 
     def probe_lost(self, size: int, now: float) -> None:
         """That probe did not arrive; after a few failures the next smaller size gets its turn."""

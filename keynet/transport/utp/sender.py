@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 from keynet.engine import Datagrams
 from keynet.transport.utp.congestion import CongestionControl
@@ -23,6 +22,7 @@ from keynet.transport.utp.packet import (
 )
 from keynet.transport.utp.rtt import RttEstimator
 from keynet.transport.utp.scoreboard import Batch, Flight, Scoreboard
+from keynet.transport.utp.source import Source
 
 MAX_BATCH_BYTES = 65000
 MAX_BATCH_PACKETS = 64
@@ -32,19 +32,11 @@ MAX_REORDERING_STEPS = 16
 LOST_AFTER = 15.0
 """Seconds without any acknowledgement, while some is due, that end a connection."""
 MIN_TIMEOUTS = 4
+MAX_PERSIST = 2.0
+"""Seconds between probes of a window that stays closed (RFC 9293 section 3.8.6.1)."""
 
 Stamp = Callable[[PacketType, int], bytes]
 """Encodes a header with the given type and seq_nr and everything else current."""
-
-
-class Source(Protocol):
-    """Where the bytes to send wait, in order: the TLS channel's outgoing side."""
-
-    @property
-    def pending(self) -> int:
-        """Bytes that `pull` would give."""
-
-    def pull(self, max_bytes: int) -> bytes: ...
 
 
 class Sender:
@@ -84,6 +76,7 @@ class Sender:
         """what the tail's probe does: it waits for the last sending too (RFC 8985 7.2)."""
         self._heard_at = now
         self._persist_at: float | None = None
+        self._persists = 0
         self._reordering_steps = 1
 
     # State
@@ -225,6 +218,7 @@ class Sender:
             count, size = self._next_batch(pending, now)
             if not count:
                 break
+            self._persists = 0
             budget -= self._send_data(count, size, stamp, now, out)
         return budget
 
@@ -236,9 +230,8 @@ class Sender:
         reach = SACK_REACH - (board.next_seq - board.una)
         if reach <= 0:
             return 0, 0
-        probe = self._mtu.probe_size(now) - HEADER_SIZE if self.probing_allowed else 0
-        if size < probe <= min(pending, room - HEADER_SIZE):
-            return 1, probe
+        if self.probing_allowed and room > 0 and (probe := self._probe_size(pending, now)):
+            return 1, probe - HEADER_SIZE
         wanted = min(pending + HEADER_SIZE, size + HEADER_SIZE)
         if room < wanted:
             return self._squeezed(room, wanted, size)
@@ -252,6 +245,11 @@ class Sender:
         if waiting < count and board.in_flight:
             return 0, 0  # more comes at once: a whole batch costs no more than a part of one
         return min(count, waiting), size
+
+    def _probe_size(self, pending: int, now: float) -> int:
+        """A packet size to probe now: more than pacing allows at once, it is paid back later."""
+        window = min(self.peer_window - self.outstanding, self.congestion.window)
+        return self._mtu.probe_size(now, min(window, pending + HEADER_SIZE))
 
     def _squeezed(self, room: int, wanted: int, size: int) -> tuple[int, int]:
         """Less than a packet fits: wait for acknowledgements, unless none can come."""
@@ -329,7 +327,8 @@ class Sender:
                 at = self.board.loss_at
         elif self._source.pending and self.peer_window < self._mtu.size and not self._paced:
             if self._persist_at is None:
-                self._persist_at = self._restart_at + self.rtt.retransmission_timeout
+                pause = self.rtt.retransmission_timeout * (1 << min(self._persists, 10))
+                self._persist_at = self._restart_at + min(pause, MAX_PERSIST)
             at = self._persist_at
         if self._paced and (send_at := self._pacer.next_send_at()) is not None and send_at < at:
             at = send_at
@@ -354,7 +353,8 @@ class Sender:
             self._probe_tail(stamp, now, out)
         elif self._persist_at is not None and self._persist_at <= now and not self.outstanding:
             self.rtt.backoff += 1
-            self._persist_at = None
+            self._persists += 1
+            self._persist_at, self._restart_at = None, now
             self._send_data(1, 1, stamp, now, out)
         return True
 

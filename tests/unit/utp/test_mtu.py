@@ -14,16 +14,18 @@ from keynet.transport.utp.mtu import (
 )
 
 START = 1000.0
+ANY = 1 << 20
+"""The sender may send packets of any size."""
 
 
 def search(mtu: PathMtu, path: int, *, until: float) -> list[int]:
     """Probe whenever it may be, on a path that takes `path` bytes; returns the sizes probed."""
     probed, now = [], START
     while now < until:
-        if size := mtu.probe_size(now):
+        if size := mtu.probe_size(now, ANY):
             probed.append(size)
             mtu.probe_sent(size, now)
-            assert mtu.probe_size(now) == 0, "two probes at once"
+            assert mtu.probe_size(now, ANY) == 0, "two probes at once"
             if size <= path:
                 mtu.probe_acked(size, now + 0.05)
             else:
@@ -32,7 +34,7 @@ def search(mtu: PathMtu, path: int, *, until: float) -> list[int]:
     return probed
 
 
-def test_the_ceiling_is_tried_first_and_one_success_ends_it() -> None:
+def test_one_success_at_the_ceiling_ends_it() -> None:
     mtu = PathMtu(BASE_SIZE, 1472)
     assert search(mtu, 1472, until=START + 60) == [1472]
     assert mtu.size == 1472
@@ -51,34 +53,34 @@ def test_jumbo_sizes_are_given_up_sooner() -> None:
     mtu = PathMtu(BASE_SIZE, 65507)
     probed = search(mtu, 8952, until=START + 60)
     assert mtu.size == 8952
-    assert probed == [65507] * MAX_JUMBO_PROBES + [8952]
+    assert probed == [1472] + [65507] * MAX_JUMBO_PROBES + [8952]
 
 
 def test_what_failed_is_tried_again_much_later() -> None:
     mtu = PathMtu(BASE_SIZE, 1472)
     search(mtu, 1300, until=START + 30)
     assert mtu.size == BASE_SIZE
-    assert mtu.probe_size(START + 60) == 0
-    assert mtu.probe_size(START + 30 + RAISE_INTERVAL) == 1472
+    assert mtu.probe_size(START + 60, ANY) == 0
+    assert mtu.probe_size(START + 30 + RAISE_INTERVAL, ANY) == 1472
 
 
 def test_nothing_is_probed_at_the_ceiling() -> None:
     mtu = PathMtu(1472, 1472)
-    assert mtu.probe_size(START) == 0
+    assert mtu.probe_size(START, ANY) == 0
     mtu.raise_ceiling(1400)
-    assert mtu.probe_size(START) == 0
+    assert mtu.probe_size(START, ANY) == 0
     mtu.raise_ceiling(8952)
-    assert mtu.probe_size(START) == 8952
+    assert mtu.probe_size(START, ANY) == 8952
 
 
 def test_a_probe_that_nothing_is_heard_of_does_not_end_the_search() -> None:
     """Its stream may be gone: reset, or its last packet was sent again as a tail-loss probe."""
     mtu = PathMtu(BASE_SIZE, 1472)
-    mtu.probe_sent(mtu.probe_size(START), START)
-    assert mtu.probe_size(START + 0.5) == 0
+    mtu.probe_sent(mtu.probe_size(START, ANY), START)
+    assert mtu.probe_size(START + 0.5, ANY) == 0
     later = START + 60
-    assert mtu.probe_size(later) in (0, 1472)
-    assert mtu.probe_size(later + RETRY_INTERVAL) == 1472
+    assert mtu.probe_size(later, ANY) in (0, 1472)
+    assert mtu.probe_size(later + RETRY_INTERVAL, ANY) == 1472
 
 
 def test_a_probe_of_the_old_path_says_nothing_of_the_new_one() -> None:
@@ -88,17 +90,29 @@ def test_a_probe_of_the_old_path_says_nothing_of_the_new_one() -> None:
     mtu.probe_acked(8952, START + 0.1)
     assert mtu.size == 1200
     mtu.probe_lost(8952, START + 0.1)
-    assert mtu.probe_size(START + 0.1) == 8952
+    assert mtu.probe_size(START + 0.1, ANY) == 1472
 
 
 def test_after_a_black_hole_it_starts_small_and_searches_again() -> None:
     mtu = PathMtu(8952, 8952)
     mtu.black_hole(START)
     assert mtu.size == BASE_SIZE
-    assert mtu.probe_size(START) == 0
-    assert mtu.probe_size(START + RETRY_INTERVAL) == 8952
-    search(mtu, 1472, until=START + 60)
-    assert mtu.size == 1472
+    assert mtu.probe_size(START, ANY) == 0
+    assert mtu.probe_size(START + RETRY_INTERVAL, ANY) == 1472
+    search(mtu, 8952, until=START + 60)
+    assert mtu.size == 8952
+
+
+def test_what_may_not_be_sent_yet_is_passed_over_and_not_forgotten() -> None:
+    """A slow path's window has no room for the largest; it must not keep the others from use."""
+    mtu = PathMtu(BASE_SIZE, 65507)
+    assert mtu.probe_size(START, 1300) == 0
+    for most, size in ((5000, 1472), (5000, 4052), (20_000, 8952), (64_000, 0), (70_000, 65507)):
+        assert mtu.probe_size(START, most) == size
+        if size:
+            mtu.probe_sent(size, START)
+            mtu.probe_acked(size, START)
+    assert mtu.size == 65507
 
 
 def test_a_small_path_never_grows_by_a_black_hole() -> None:

@@ -178,6 +178,14 @@ class TestWindows:
         assert pauses == sorted(pauses)
         assert pauses[-1] > 2 * pauses[0]
 
+    def test_a_window_that_stays_closed_is_probed_ever_less(self) -> None:
+        rig = Rig(window=0)
+        for _ in range(100):
+            rig.ack(rig.due(), after=0.01)
+        assert rig.now - START > 150
+        rig.sender.peer_window = 50_000
+        rig.send()
+
     def test_the_congestion_window_holds_but_never_to_nothing(self) -> None:
         rig = Rig()
         rig.control.window = 3 * SIZE
