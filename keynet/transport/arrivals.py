@@ -32,8 +32,8 @@ class Arrivals(Generic[T]):
             self._items.remove(item)
 
     def end(self, error: KeynetError) -> None:
-        """Let everybody who waits, now and later, have `error` once the items are taken."""
-        self._ending = error
+        """Let everybody who waits, now and later, have the first `error` once no item is left."""
+        self._ending = self._ending or error
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from keynet.address import SocketAddress
 from keynet.engine import Buffer, Datagrams
-from keynet.errors import KeynetError, LocallyClosed
+from keynet.errors import ConnectionLost, DeadlineExceeded, KeynetError, LocallyClosed
 from keynet.identity import PeerIdentity
 from keynet.signalling.link import Link
 from keynet.transport.api import (
@@ -33,6 +33,10 @@ from keynet.udp.api import Sent
 
 ROUNDS_PER_TURN = 4
 """Transmissions in one turn of the loop before others get theirs."""
+SILENCE = 3.0
+"""Seconds after which a stream that nobody has answered speaks of a peer that is gone."""
+_LONG = 3600.0
+"""Seconds that outlast every patience of an engine."""
 
 
 class Connection:
@@ -120,7 +124,8 @@ class Connection:
 
     async def open_stream(self) -> Stream:
         """A new stream to the peer. Raises ClosedError or ConnectError. Cancelling resets it."""
-        stream_id = self._engine.open_stream(self.loop.time())
+        started_at = self.loop.time()
+        stream_id = self._engine.open_stream(started_at)
         opening: asyncio.Future[Stream] = self.loop.create_future()
         self._opening[stream_id] = opening
         self._after_verb()
@@ -128,6 +133,8 @@ class Connection:
             return await opening
         except asyncio.CancelledError:
             self._abandon(stream_id, opening)
+            if self.loop.time() - started_at >= SILENCE:
+                self.retire()  # the next caller dials anew: the peer may have moved
             raise
 
     def _abandon(self, stream_id: StreamId, opening: asyncio.Future[Stream]) -> None:
@@ -207,8 +214,11 @@ class Connection:
             self.flush_soon()
 
     def abort(self, error: KeynetError) -> None:
-        """The endpoint is gone: end without another datagram."""
+        """End without another datagram: the endpoint is gone, or the peer deserves none."""
         self._terminate(error)
+        now = self.loop.time()
+        self._engine.close(now)
+        self._engine.handle_deadline(now + _LONG)  # it lets go of all that it shares with others
 
     # Transmission
 
@@ -317,7 +327,7 @@ class Connection:
             stream.closed(error)
             self._accepted.discard(stream)
         self.idle_since = self.loop.time()
-        if self._retiring:
+        if self._retiring or isinstance(error, ConnectionLost | DeadlineExceeded):
             self.retire()
 
     def _terminate(self, error: KeynetError | None) -> None:

@@ -16,6 +16,7 @@ from keynet.errors import (
     ClosedError,
     ConfigError,
     ConnectionLost,
+    DeadlineExceeded,
     HandshakeFailed,
     KeynetError,
     LocallyClosed,
@@ -39,6 +40,9 @@ STRANGER_PATIENCE = 1.0
 """Seconds that a dial to an address waits for a stranger there who is dialling us."""
 IDLE_TIMEOUT = 60.0
 """Seconds after which a connection without streams is forgotten; a new dial is cheap."""
+HANDSHAKE_TIMEOUT = 20.0
+"""Seconds within which a peer must have proved its identity; transports may give up sooner."""
+REAP_INTERVAL = 5.0
 
 
 class Host:
@@ -62,7 +66,7 @@ class Host:
         self._arrived: Arrivals[Connection] = Arrivals()
         self._closed = False
         self._evicted = 0
-        self._reaper = self._loop.call_later(IDLE_TIMEOUT, self._reap)
+        self._reaper = self._loop.call_later(REAP_INTERVAL, self._reap)
         endpoint.set_receiver(self)
 
     # Connections
@@ -159,7 +163,7 @@ class Host:
     async def accept(self) -> Connection:
         """The next connection that a peer made and proved its identity on.
 
-        Raises LocallyClosed once the host is closed.
+        Raises LocallyClosed once the host is closed, ConnectionLost when its socket broke.
         """
         return await self._arrived.get()
 
@@ -220,10 +224,13 @@ class Host:
             connection.writable()
 
     def endpoint_failed(self, error: OSError) -> None:
-        """The socket broke: every connection is lost at once."""
+        """The socket broke: every connection is lost at once, and whoever accepts is told."""
         log.error("the UDP endpoint failed: %s", error)
+        reason = f"this node's UDP socket failed: {error}"
+        self._closed = True
+        self._arrived.end(ConnectionLost(reason))
         for connection in list(self._connections):
-            connection.abort(ConnectionLost(f"this node's UDP socket failed: {error}"))
+            connection.abort(ConnectionLost(reason))
 
     # What connections tell
 
@@ -255,9 +262,13 @@ class Host:
             del self._by_peer[node_id]
 
     def _reap(self) -> None:
-        """Forget connections that nobody has used for a while."""
+        """Forget connections that nobody has used for a while, or that come to nothing."""
         now = self._loop.time()
-        for connection in self.connections:
-            if not connection.stream_count and now - connection.idle_since >= IDLE_TIMEOUT:
+        for connection in list(self._connections):
+            if connection.established_at is None:
+                if now - connection.opened_at >= HANDSHAKE_TIMEOUT:
+                    waited = f"no handshake within {HANDSHAKE_TIMEOUT:.0f} s"
+                    connection.abort(DeadlineExceeded(waited))
+            elif not connection.stream_count and now - connection.idle_since >= IDLE_TIMEOUT:
                 connection.close()
-        self._reaper = self._loop.call_later(IDLE_TIMEOUT, self._reap)
+        self._reaper = self._loop.call_later(REAP_INTERVAL, self._reap)

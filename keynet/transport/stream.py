@@ -119,7 +119,8 @@ class Stream:
 
         What it still says meanwhile is thrown away, unless another task is reading.
         """
-        self.write_eof()
+        with contextlib.suppress(KeynetError):  # it has broken, and will say so in a moment
+            self.write_eof()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._discard()
@@ -131,8 +132,8 @@ class Stream:
 
     async def _discard(self) -> None:
         """Read to the peer's end, which is found by reading only."""
-        while self._readable is None and not self._ended and not self._closed:
-            with contextlib.suppress(KeynetError):
+        with contextlib.suppress(KeynetError):
+            while self._readable is None and not self._ended and not self._closed:
                 await self.read()
 
     async def wait_closed(self) -> None:

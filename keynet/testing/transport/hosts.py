@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable
 
-from keynet.errors import ClosedError, ConnectionLost, KeynetError, LocallyClosed
+from keynet.errors import ClosedError, ConnectionLost, KeynetError
 from keynet.testing.clock import run
 from keynet.testing.fakenet import FakeNet
 from keynet.testing.link import LinkModel
@@ -68,7 +68,7 @@ async def echoing(host: Host) -> AsyncIterator[None]:
 
 
 async def _serve(host: Host, group: asyncio.TaskGroup) -> None:
-    with contextlib.suppress(LocallyClosed):
+    with contextlib.suppress(ClosedError):
         while True:
             group.create_task(_answer(await host.accept(), group))
 

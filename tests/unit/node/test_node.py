@@ -210,7 +210,6 @@ async def test_a_broken_socket_ends_the_node(make_node: MakeNode) -> None:
     node = await make_node()
     events = node.events.subscribe()
     node.host.endpoint_failed(OSError("the cable was cut"))
-    await node.host.aclose()
     seen: list[NodeEvent] = [event async for event in events]
     assert isinstance(seen[-1], Stopped)
     assert seen[-1].reason

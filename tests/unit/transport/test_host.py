@@ -280,8 +280,74 @@ class TestTime:
 
         run(program())
 
+    @pytest.mark.parametrize("patience", [15.0, 60.0])
+    def test_a_peer_that_moved_is_found_by_whoever_tries_again(self, patience: float) -> None:
+        """Callers try again and again, which once kept the dead connection in use for ever."""
+
+        async def program() -> None:
+            net = FakeNet()
+            here, left, new = net.endpoint(), net.endpoint(), net.endpoint()
+            dialer = Host(here, identity("dialer"), [transport()])
+            gone = Host(left, identity("listener"), [transport()])
+            async with echoing(gone):
+                await works(await dialer.connect(gone.identity.node_id, left.addresses[0]))
+                left.close()
+                gone.endpoint_failed(OSError("killed"))
+            moved = Host(new, identity("listener"), [transport()])
+            async with echoing(moved), echoing(dialer):
+                dead = await dialer.connect(moved.identity.node_id, new.addresses[0])
+                with pytest.raises((TimeoutError, DeadlineExceeded)):
+                    await asyncio.wait_for(dead.open_stream(), patience)
+                await asyncio.sleep(1)
+                await works(await dialer.connect(moved.identity.node_id, new.addresses[0]))
+            for endpoint in (here, new):
+                endpoint.close()
+
+        run(program())
+
+    def test_who_never_ends_the_handshake_is_given_up(self) -> None:
+        async def program(both: Hosts) -> None:
+            target, seq = both.endpoints[1], 0
+            target.inject([syn()], stranger(1))
+            await asyncio.sleep(0.001)
+            [provisional] = both.listener._provisional
+            for _ in range(10):
+                [stream] = provisional._engine._table.live.values()  # type: ignore[attr-defined]
+                seq = stream.utp.outbound.board.una - 1
+                target.inject([encode(PacketType.STATE, 3, 0, 0, 1 << 20, 2, seq)], stranger(1))
+                await asyncio.sleep(3)
+                if provisional.closed:
+                    break
+            assert both.listener.stats()["provisional"] == 0
+            assert isinstance(provisional.error, DeadlineExceeded)
+
+        between_hosts(program)
+
 
 class TestEnding:
+    def test_who_is_thrown_out_gives_back_its_share_of_the_socket(self) -> None:
+        async def program(both: Hosts) -> None:
+            here, there = await both.streams()
+            here.write(payload(500_000))
+            received = 0
+            while received < 300_000:
+                received += len(await there.read())
+            assert both.endpoints[1].budget._active
+            there.connection.abort(ConnectionLost("enough"))
+            assert both.endpoints[1].budget._active == set()
+
+        between_hosts(program)
+
+    def test_a_broken_socket_is_told_to_whoever_accepts(self) -> None:
+        async def program(both: Hosts) -> None:
+            accepting = asyncio.create_task(both.listener.accept())
+            await asyncio.sleep(0)
+            both.listener.endpoint_failed(OSError("no such device"))
+            with pytest.raises(ConnectionLost, match="no such device"):
+                await accepting
+
+        between_hosts(program)
+
     def test_everybody_is_told_and_nothing_is_left(self) -> None:
         async def program(both: Hosts) -> None:
             accepting = [asyncio.create_task(both.dialer.accept()) for _ in range(3)]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from keynet.errors import LocallyClosed
 from keynet.testing.clock import run
 from keynet.testing.transport.hosts import hosts
 from keynet.transport.stream import CLOSE_TIMEOUT
@@ -50,3 +53,27 @@ def test_closing_a_stream_whose_peer_goes_on_for_ever_takes_the_time_limit() -> 
             return asyncio.get_running_loop().time() - started
 
     assert CLOSE_TIMEOUT <= run(program()) < CLOSE_TIMEOUT + 0.1
+
+
+def test_closing_what_the_engine_has_dropped_already_does_not_spin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some event loops run other tasks between a datagram's arrival and the events it makes."""
+
+    async def program() -> None:
+        async with hosts(transport) as both:
+            here, _ = await both.streams()
+            asked = 0
+
+            def gone(*_: object) -> bytes:
+                nonlocal asked
+                asked += 1
+                if asked > 3:
+                    raise AssertionError("it asks again and again")
+                raise LocallyClosed("the stream is closed")
+
+            monkeypatch.setattr(here.connection, "read", gone)
+            monkeypatch.setattr(here.connection, "write_eof", gone)
+            await here.aclose()
+
+    run(program())
