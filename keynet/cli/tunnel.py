@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +17,7 @@ from keynet.rpc.proxy.credentials import basic
 
 CHUNK = 65536
 MAX_ANSWER = 16384
+_RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -39,6 +42,10 @@ async def listen(local: LocalAddress, way: Way, failed: Callable[[str], None]) -
             await _carry((reader, writer), way)
         except (KeynetError, OSError) as error:
             failed(str(error))
+            _break_off(writer)
+        except BaseException:
+            _break_off(writer)
+            raise
         finally:
             writer.close()
 
@@ -56,10 +63,21 @@ async def _carry(client: Streams, way: Way) -> None:
         async with asyncio.TaskGroup() as both:
             both.create_task(_pump(client[0], writer))
             both.create_task(_pump(reader, client[1]))
+        writer.close()
     except* OSError as broken:
         raise broken.exceptions[0] from None
     finally:
-        writer.close()
+        if not writer.is_closing():
+            _break_off(writer)
+
+
+def _break_off(writer: asyncio.StreamWriter) -> None:
+    """Close so that the other side sees an error: an end would pass off a part as the whole."""
+    sock = writer.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):  # it is closed already
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
+    writer.transport.abort()
 
 
 async def _connect(way: Way) -> Streams:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -37,8 +39,9 @@ async def proxy() -> AsyncIterator[Start]:
 
 async def through(
     proxy: Authority, sent: bytes, token: str | None = "t"
-) -> tuple[bytes, list[str]]:
-    """What comes back to a client that sends `sent` and ends; and what was complained of."""
+) -> tuple[bytes | None, list[str]]:
+    """What comes back to a client that sends `sent` and ends (None: its connection was broken
+    off); and what was complained of."""
     complaints: list[str] = []
     way = Way(proxy, token, TARGET)
     server = await listen(Authority("127.0.0.1", 0), way, complaints.append)
@@ -47,7 +50,10 @@ async def through(
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
         writer.write_eof()
-        answer = await reader.read()
+        try:
+            answer = await reader.read()
+        except ConnectionResetError:
+            answer = None
         writer.close()
     return answer, complaints
 
@@ -83,14 +89,57 @@ async def test_proxies_that_do_not_connect(proxy: Start, said: bytes, complaint:
         writer.write(said)
 
     got, complaints = await through(await proxy(answer), b"hello")
-    assert got == b""
+    assert got is None
     assert len(complaints) == 1
     assert complaint in complaints[0]
 
 
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Break off as a program does that crashes."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def test_a_tunnel_that_breaks_is_not_told_as_an_end(proxy: Start) -> None:
+    async def breaks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nhalf of it")
+        await reader.readexactly(5)
+        reset(writer)
+
+    got, complaints = await through(await proxy(breaks), b"hello")
+    assert got is None
+    assert len(complaints) == 1
+
+
+async def test_a_client_that_breaks_off_is_not_told_as_an_end(proxy: Start) -> None:
+    told = asyncio.get_running_loop().create_future()
+
+    async def listens(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n!")
+        try:
+            told.set_result(await reader.read())
+        except ConnectionResetError:
+            told.set_result(None)
+
+    complaints: list[str] = []
+    server = await listen(
+        Authority("127.0.0.1", 0), Way(await proxy(listens), "t", TARGET), complaints.append
+    )
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"half of it")
+        await reader.readexactly(1)
+        reset(writer)
+        assert await told is None
+
+
 async def test_no_proxy_there() -> None:
     answer, complaints = await through(Authority("127.0.0.1", 1), b"hello")
-    assert answer == b""
+    assert answer is None
     assert "does the node still run" in complaints[0]
 
 
