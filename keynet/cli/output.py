@@ -17,6 +17,7 @@ import time
 from queue import SimpleQueue
 
 from rich.console import Console
+from rich.markup import escape
 
 import keynet
 from keynet.node import (
@@ -125,9 +126,9 @@ class _PeopleLines:
         services = ", ".join(f"{port} → {target}" for port, target in event.services.items())
         rows = {
             "node": f"[bold]{event.node_id}[/bold]",
-            "UDP": ", ".join(str(address) for address in event.udp),
-            "proxy": event.proxy or "none (--proxy HOST:PORT opens one)",
-            "services": services or "none (--expose PORT=HOST:PORT offers one)",
+            "UDP": escape(", ".join(str(address) for address in event.udp)),
+            "proxy": escape(event.proxy or "none (--proxy HOST:PORT opens one)"),
+            "services": escape(services or "none (--expose PORT=HOST:PORT offers one)"),
         }
         self._console.print(f"keynet {keynet.__version__} is ready; Ctrl-C ends it")
         for name, value in rows.items():
@@ -139,13 +140,13 @@ def _sentence(event: NodeEvent) -> str:
         case ConnectionOpened(peer, transport, remote, dialed, seconds):
             how = "dialled" if dialed else "was dialled by"
             took = f" in {seconds * 1000:.1f} ms" if seconds is not None else ""
-            return f"[green]{how}[/green] {peer} at {remote} over {transport}{took}"
+            return f"[green]{how}[/green] {peer} at {escape(str(remote))} over {transport}{took}"
         case ConnectionLost(peer, None):
             return f"[yellow]closed[/yellow] the connection with {peer}"
         case ConnectionLost(peer, reason):
-            return f"[red]lost[/red] the connection with {peer}: {reason}"
+            return f"[red]lost[/red] the connection with {peer}: {escape(str(reason))}"
         case DialFailed(peer, reason):
-            return f"[red]could not reach[/red] {peer}: {reason}"
+            return f"[red]could not reach[/red] {peer}: {escape(reason)}"
         case StreamServed(peer, seconds):
             return f"served a stream of {peer} for {seconds:.1f} s"
         case StreamRefused(peer):
@@ -159,5 +160,5 @@ def _sentence(event: NodeEvent) -> str:
         case Stopped(None):
             return "closed"
         case Stopped(reason):
-            return f"[red]closed[/red]: {reason}"
+            return f"[red]closed[/red]: {escape(str(reason))}"
     return str(event)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from keynet.control import call
 from keynet.state import state_dir
@@ -38,15 +39,15 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     yield "before", status["lineage"][1:]
     yield "certificate", [f"until {status['certificate_expires_at'][:10]}"]
     yield "version", [f"{status['version']}, process {status['process']}"]
-    yield "UDP", status["udp"]
+    yield "UDP", [escape(address) for address in status["udp"]]
     yield "transport", [status["transport"]]
-    yield "proxy", [status["proxy"] or "none"]
-    yield "token", [status["proxy_token"]] if status["proxy_token"] else []
+    yield "proxy", [escape(status["proxy"] or "none")]
+    yield "token", [escape(status["proxy_token"])] if status["proxy_token"] else []
     services = status["services"].items()
-    yield "services", [f"{port} → {target}" for port, target in services] or ["none"]
+    yield "services", [escape(f"{port} → {target}") for port, target in services] or ["none"]
     allowed = status["allow"]
     yield "allowed", ["everybody"] if allowed == "any" else allowed or ["nobody"]
-    yield "peers", status["peers"]
+    yield "peers", [escape(peer) for peer in status["peers"]]
     tunnels = status["tunnels"]
     yield "tunnels", [f"{tunnels['to_peers']} to peers, {tunnels['from_peers']} from peers"]
     yield "buffers", list(_buffers(status["socket"]))
@@ -66,7 +67,7 @@ def _connections(status: dict[str, Any]) -> Iterator[str]:
     for one in status["connections"]:
         rtt = one["stats"].get("rtt_ms")
         facts = [
-            f"{'to' if one['dialed'] else 'from'} {one['remote']}",
+            f"{'to' if one['dialed'] else 'from'} {escape(one['remote'])}",
             one["transport"],
             f"{one['streams']} streams",
             f"open for {one['age_seconds']:.0f} s",

@@ -91,7 +91,7 @@ def read(file: Path | None, flags: Mapping[str, object]) -> Config:
     """
     values = _from_file(file) if file is not None else {}
     for key, value in flags.items():
-        if value is not None and value not in ((), [], False):
+        if value is not None and value is not False and value not in ((), []):
             values[_field(key)] = _parsed(f"--{_flag(key)}", _field(key), value)
     return Config(**values)
 

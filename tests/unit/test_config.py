@@ -187,3 +187,8 @@ def test_a_faulty_flag_is_named() -> None:
 
 def test_a_proxy_open_to_the_network_is_fine_with_a_token() -> None:
     assert read(None, {"proxy": "0.0.0.0:1", "proxy_token": "t"}).proxy_token == "t"
+
+
+def test_a_flag_of_zero_is_a_flag() -> None:
+    with pytest.raises(ConfigError, match="deadline"):
+        read(None, {"deadline": 0.0})

@@ -119,3 +119,16 @@ async def test_nobody_reads_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(output.os, "write", broken)
     await printed(ALL, as_json=True)
+
+
+async def test_ipv6_addresses_are_not_taken_for_markup(written: list[bytes]) -> None:
+    address = SocketAddress("fd00::1", 4100)
+    events: list[NodeEvent] = [
+        Ready(NODE, (address,), str(address), {1: str(address)}),
+        ConnectionOpened(NODE, "utp", address, True, 0.25),
+        ConnectionLost(NODE, f"{address} is silent"),
+        DialFailed(NODE, f"{address} is silent"),
+        Stopped("[/dev/null] is full"),
+    ]
+    await printed(events, as_json=False)
+    assert b"".join(written).count(b"[fd00::1]:4100") == 6
