@@ -6,12 +6,13 @@ and its coalescing, is the host's.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from keynet.address import NodeId, SocketAddress
 from keynet.config import StaticPeer
-from keynet.errors import KeynetError, LookupFailed
+from keynet.errors import DeadlineExceeded, KeynetError, LookupFailed
 from keynet.node.events import DialFailed, NodeEvent
 from keynet.rpc.proxy.api import Target
 from keynet.rpc.proxy.forward import resolve_by_system
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_ADDRESSES = 8
 """Addresses tried for one peer."""
+ADDRESS_TIMEOUT = 4.0
+"""Seconds that one address has to answer, when there is another one to try."""
 
 
 class PeerDialer:
@@ -52,7 +55,7 @@ class PeerDialer:
         Cancellable.
         """
         connection = self._host.connection(target.node_id)
-        if connection is not None and not connection.closed:
+        if connection is not None and not (connection.closing or connection.closed):
             return connection
         try:
             return await self._dial(target.node_id, await self._addresses(target))
@@ -82,13 +85,18 @@ class PeerDialer:
 
     def _reachable(self, found: list[SocketAddress]) -> list[SocketAddress]:
         """Those that a socket of this node has the family for; all when none is, so as to fail."""
-        return [address for address in found if address.is_ipv6 in self._families] or found
+        distinct = list(dict.fromkeys(found))
+        return [address for address in distinct if address.is_ipv6 in self._families] or distinct
 
     async def _dial(self, node_id: NodeId, addresses: list[SocketAddress]) -> Connection:
         failure: KeynetError = LookupFailed(f"no address is known for {node_id}")
         for address in addresses:
+            patience = None if address == addresses[-1] else ADDRESS_TIMEOUT
             try:
-                return await self._host.connect(node_id, address, transport=self._transport)
+                async with asyncio.timeout(patience):
+                    return await self._host.connect(node_id, address, transport=self._transport)
             except KeynetError as error:
                 failure = error
+            except TimeoutError:
+                failure = DeadlineExceeded(f"{address} did not answer within {patience:g} s")
         raise failure

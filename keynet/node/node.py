@@ -81,6 +81,8 @@ class Node:
         self._started = False
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
+        self._all_closed = asyncio.Event()
+        self._changing_identity = asyncio.Lock()
         self.state: Path | None = None
         """The state directory, once started; None without one."""
         self.failure: KeynetError | None = None
@@ -136,12 +138,14 @@ class Node:
         Idempotent. `reason` is what subscribers are told, when it was not on purpose.
         """
         if self._closed:
+            await self._all_closed.wait()
             return
         self._closed = True
         try:
             await self._stack.aclose()
         finally:
             self.events.publish(Stopped(reason))
+            self._all_closed.set()
 
     # What a running node is and has.
 
@@ -182,12 +186,13 @@ class Node:
 
         Open connections go on. Returns the new id; peers that know the old one still reach it.
         """
-        if self._store is not None:
-            rotated = await asyncio.to_thread(self._store.rotate, self._passphrase)
-        else:
-            rotated = self.identity.rotate()
-        self._use(rotated, rotated=True)
-        return rotated.node_id
+        async with self._changing_identity:
+            if self._store is not None:
+                rotated = await asyncio.to_thread(self._store.rotate, self._passphrase)
+            else:
+                rotated = self.identity.rotate()
+            self._use(rotated, rotated=True)
+            return rotated.node_id
 
     # Opening, bottom up; the stack closes it top down.
 
@@ -287,12 +292,13 @@ class Node:
 
     async def renew_if_due(self, now: datetime | None = None) -> None:
         """Issue the certificate again when two thirds of its life are over; runs by itself."""
-        renewed = self.identity.renewed(now)
-        if renewed is self.identity:
-            return
-        if self._store is not None:
-            renewed = await asyncio.to_thread(self._store.load_or_create, self._passphrase, now)
-        self._use(renewed, rotated=False)
+        async with self._changing_identity:
+            renewed = self.identity.renewed(now)
+            if renewed is self.identity:
+                return
+            if self._store is not None:
+                renewed = await asyncio.to_thread(self._store.load_or_create, self._passphrase, now)
+            self._use(renewed, rotated=False)
 
     def _use(self, identity: Identity, *, rotated: bool) -> None:
         self.host.identity = identity

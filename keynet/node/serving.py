@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from keynet.errors import ClosedError, KeynetError, LocallyClosed
+from keynet.errors import KeynetError, LocallyClosed
 from keynet.node.events import (
     ConnectionLost,
     ConnectionOpened,
@@ -82,7 +82,7 @@ class Serving:
                 self._accepted(connection, await connection.accept_stream())
         except LocallyClosed:
             reason = None
-        except ClosedError as error:
+        except KeynetError as error:
             reason = str(error)
         finally:
             del self._connections[connection]

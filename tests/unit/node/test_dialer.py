@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from keynet.address import NodeId, SocketAddress
 from keynet.config import StaticPeer
 from keynet.errors import HandshakeFailed, LookupFailed
-from keynet.node.dialer import MAX_ADDRESSES, PeerDialer
+from keynet.node.dialer import ADDRESS_TIMEOUT, MAX_ADDRESSES, PeerDialer
 from keynet.node.events import DialFailed, NodeEvent
 from keynet.rpc.proxy.api import Target
+from keynet.testing.clock import run
 
 PEER = NodeId(bytes(32))
 V4 = SocketAddress("192.0.2.1", 4)
@@ -93,10 +95,26 @@ async def test_so_many_addresses_and_no_more() -> None:
 async def test_a_live_connection_is_taken_and_a_dead_one_not() -> None:
     host = FakeHost(V4)
     made, _ = dialer(host, V4)
-    host.live = SimpleNamespace(closed=False)
+    host.live = SimpleNamespace(closing=False, closed=False)
     assert await made.connect(Target(PEER)) is host.live
-    host.live = SimpleNamespace(closed=True)
-    assert (await made.connect(Target(PEER))).remote == V4
+    for closing, closed in ((True, False), (False, True)):
+        host.live = SimpleNamespace(closing=closing, closed=closed)
+        assert (await made.connect(Target(PEER))).remote == V4
+
+
+def test_a_silent_address_leaves_time_for_the_next_one() -> None:
+    class HalfDead(FakeHost):
+        async def connect(self, node_id: NodeId, remote: SocketAddress, *, transport: str) -> Any:
+            if remote == V4:
+                await asyncio.sleep(15)
+            return await super().connect(node_id, remote, transport=transport)
+
+    async def program() -> None:
+        made, _ = dialer(HalfDead(V6), V4, V4, V6)
+        async with asyncio.timeout(2 * ADDRESS_TIMEOUT):
+            assert (await made.connect(Target(PEER))).remote == V6
+
+    run(program())
 
 
 async def test_nobody_knows_the_node() -> None:

@@ -216,6 +216,27 @@ async def test_a_broken_socket_ends_the_node(make_node: MakeNode) -> None:
     assert node.failure is not None
 
 
+async def test_rotations_at_once_are_one_after_the_other(isolated_state: Path) -> None:
+    async with Node(settings(state=isolated_state)) as node:
+        first = node.node_id
+        rotated = await asyncio.gather(*(node.rotate() for _ in range(4)))
+        assert node.identity.lineage == (*reversed(rotated), first)
+        lineage = node.identity.lineage
+    async with Node(settings(state=isolated_state)) as node:
+        assert node.identity.lineage == lineage
+
+
+async def test_whoever_closes_waits_until_it_is_closed(isolated_state: Path) -> None:
+    node = Node(settings(state=isolated_state))
+    await node.start()
+    first = asyncio.create_task(node.aclose())
+    await asyncio.sleep(0)
+    await node.aclose()
+    assert first.done()
+    async with Node(settings(state=isolated_state)):
+        pass
+
+
 async def test_starting_twice_and_closing_twice() -> None:
     node = Node(settings(), identity=Identity.generate())
     await node.start()
