@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Sequence
 
 from keynet.address import NodeId, SocketAddress
@@ -34,7 +35,7 @@ from keynet.udp.path import Path
 log = logging.getLogger(__name__)
 
 MAX_PROVISIONAL = 256
-"""Answered first datagrams whose senders have proved nothing yet; beyond it the oldest goes."""
+"""Answered first datagrams whose senders have proved nothing yet; beyond it one has to go."""
 MAX_CONNECTIONS = 4096
 STRANGER_PATIENCE = 1.0
 """Seconds that a dial to an address waits for a stranger there who is dialling us."""
@@ -61,7 +62,8 @@ class Host:
         self._demux: Demultiplexer[Connection] = Demultiplexer(transports, limit=MAX_CONNECTIONS)
         self._connections: dict[Connection, None] = {}
         self._by_peer: dict[NodeId, Connection] = {}
-        self._provisional: dict[Connection, None] = {}
+        self._provisional: dict[Connection, bool] = {}
+        """Whether each has been heard again since its first datagram, as forged ones are not."""
         self._touched: dict[Connection, None] = {}
         self._arrived: Arrivals[Connection] = Arrivals()
         self._closed = False
@@ -190,6 +192,8 @@ class Host:
             if routed.owner is not None:
                 routed.owner.datagrams_received(routed.datagrams, now)
                 self._touched[routed.owner] = None
+                if routed.owner in self._provisional:
+                    self._provisional[routed.owner] = True
             elif routed.transport is not None:
                 transport = self._transports[routed.transport.name]
                 self._receive_first(transport, routed.datagrams, path, now)
@@ -206,13 +210,17 @@ class Host:
         engine = transport.accept(link, datagrams, self.identity, now)
         connection = Connection(engine, link, transport.name, self._answered, self._forget)
         self._keep(connection)
-        self._provisional[connection] = None
+        self._provisional[connection] = False
 
     def _evict(self) -> None:
-        """Make room: a flood of first datagrams may not keep honest dialers out."""
+        """Make room: a flood of first datagrams may not keep honest dialers out.
+
+        Were it always the oldest that goes, a flood would end every handshake.
+        """
         self._evicted += 1
-        oldest = next(iter(self._provisional))
-        oldest.abort(HandshakeFailed("too many dialers at once"))
+        unheard = [one for one, heard in self._provisional.items() if not heard]
+        victim = random.choice(unheard or list(self._provisional))
+        victim.abort(HandshakeFailed("too many dialers at once"))
 
     def drained(self, now: float) -> None:
         touched, self._touched = self._touched, {}

@@ -181,6 +181,18 @@ class TestStrangers:
 
         between_hosts(program)
 
+    def test_a_flood_does_not_end_a_handshake_under_way(self) -> None:
+        async def program(both: Hosts) -> None:
+            async with echoing(both.listener):
+                dialling = asyncio.create_task(both.connect())
+                while not any(both.listener._provisional.values()):
+                    await asyncio.sleep(0.001)  # until the dialer has been heard again
+                for n in range(3 * MAX_PROVISIONAL):
+                    both.endpoints[1].inject([syn()], stranger(n))
+                await works(await dialling)
+
+        between_hosts(program)
+
     def test_a_forged_beginning_does_not_keep_a_dial_from_its_peer(self) -> None:
         async def program(both: Hosts) -> None:
             async with echoing(both.listener):
