@@ -24,9 +24,9 @@ from keynet.transport.utp.rtt import RttEstimator
 from keynet.transport.utp.scoreboard import Batch, Flight, Scoreboard
 from keynet.transport.utp.source import Source
 
-MAX_BATCH_BYTES = 65000
-MAX_BATCH_PACKETS = 64
-"""What one UDP_SEGMENT send takes (UDP_MAX_SEGMENTS)."""
+MAX_BATCH_BYTES = 260000
+MAX_BATCH_PACKETS = 176
+"""Four UDP_SEGMENT sends at MTU 1500: what is done once a batch costs a quarter then."""
 MAX_BYTES_PER_CALL = 1 << 19
 MAX_REORDERING_STEPS = 16
 LOST_AFTER = 15.0

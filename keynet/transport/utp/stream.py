@@ -12,9 +12,9 @@ from keynet.transport.api import StreamId
 from keynet.transport.channel import SecureChannel
 from keynet.transport.utp.connection import State, UtpConnection
 
-SEND_LIMIT = 1 << 19
+SEND_LIMIT = 1 << 20
 """Bytes of ciphertext that may wait for the window; the outgoing BIO is the queue."""
-SEND_LOW = 1 << 18
+SEND_LOW = 1 << 19
 WRITE_SIZE = 65536
 """Plaintext given to TLS at a time: whole records, and a short stay in the cache."""
 

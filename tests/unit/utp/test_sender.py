@@ -12,7 +12,12 @@ from keynet.engine import Datagrams
 from keynet.transport.utp.congestion import Acked, Lost
 from keynet.transport.utp.mtu import BASE_SIZE, PathMtu
 from keynet.transport.utp.packet import SACK_REACH, Packet, PacketType, decode, encode
-from keynet.transport.utp.sender import LOST_AFTER, MAX_BYTES_PER_CALL, Sender
+from keynet.transport.utp.sender import (
+    LOST_AFTER,
+    MAX_BATCH_BYTES,
+    MAX_BYTES_PER_CALL,
+    Sender,
+)
 
 START = 1000.0
 RTT = 0.1
@@ -218,7 +223,7 @@ class TestWindows:
         rig = Rig(size=10 << 20, window=1 << 30)
         out: list[Datagrams] = []
         rig.sender.send(rig.stamp, rig.now, out)
-        assert sum(len(batch.data) for batch in out) <= MAX_BYTES_PER_CALL + 65_507
+        assert sum(len(batch.data) for batch in out) <= MAX_BYTES_PER_CALL + MAX_BATCH_BYTES
         assert rig.sender.cut_short
 
 
