@@ -83,9 +83,7 @@ class Engine:
         if len(self._table.live) >= MAX_STREAMS:
             raise LocallyClosed(f"the connection already has {MAX_STREAMS} streams")
         stream, self._spare = self._spare, None
-        if stream is not None and stream.utp.inbound.eof:
-            stream = None  # the peer has waited for its first bytes long enough
-        if stream is None:
+        if stream is None or stream.utp.inbound.eof:  # the peer waited for first bytes in vain
             stream = self._new_stream(self._table.free_id(self._settings.random), None, now)
         elif stream.secured:
             self._announce(stream)
@@ -215,9 +213,8 @@ class Engine:
             self._peer = peer
             self._events.append(HandshakeCompleted(peer))
         elif not (peer.matches(self._peer.node_id) or self._peer.matches(peer.node_id)):
-            self._fail(
-                stream, IdentityError("a stream proved another node than its connection"), now
-            )
+            fault = IdentityError("a stream proved another node than its connection")
+            self._fail(stream, fault, now)
             return
         if stream is not self._spare:
             self._announce(stream)
