@@ -58,5 +58,8 @@ class SecureChannel(Protocol):
     def write_eof(self) -> None:
         """End this side's bytes; reading goes on. Idempotent."""
 
-    def pull(self, max_bytes: int) -> bytes:
-        """Take ciphertext to send, in order; it may be less than asked while more is pending."""
+    def pull(self, max_bytes: int) -> Buffer:
+        """Take ciphertext to send, in order; it may be less than asked while more is pending.
+
+        Use it at once: the next call of any channel may overwrite it.
+        """

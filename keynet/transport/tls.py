@@ -30,7 +30,7 @@ from keynet.errors import (
     RemoteProtocolError,
 )
 from keynet.identity import Identity, PeerIdentity
-from keynet.transport.openssl import RECORD_BYTES, read_records
+from keynet.transport.openssl import RECORD_BYTES, read_records, take_ciphertext
 from keynet.transport.tls_context import ALPN, Verification, context_for, utc_now
 
 RECORD_OVERHEAD = 22
@@ -210,28 +210,33 @@ class TlsChannel:
             return
         self._collect()
 
-    def pull(self, max_bytes: int) -> bytes:
-        """Take ciphertext to send, in order; it may be less than asked while more is pending."""
+    def pull(self, max_bytes: int) -> Buffer:
+        """Take ciphertext to send, in order; it may be less than asked while more is pending.
+
+        Use it at once: the next call of any channel may overwrite it.
+        """
+        data: Buffer
         if self._out:
-            data, self._out = bytes(self._out[:max_bytes]), self._out[max_bytes:]
+            data, self._out = self._out[:max_bytes], self._out[max_bytes:]
         elif max_bytes >= self.pending:
             return self._pull_rest(max_bytes) if self.pending else b""
         else:
-            data = self._connection.bio_read(max_bytes) if max_bytes > 0 else b""
+            data = take_ciphertext(self._connection, max_bytes) if max_bytes > 0 else b""
         self.pending -= len(data)
         return data
 
-    def _pull_rest(self, max_bytes: int) -> bytes:
+    def _pull_rest(self, max_bytes: int) -> Buffer:
         """Take all that is counted, and see whether there is more.
 
         OpenSSL answers a peer's KeyUpdate while reading, which is not in the count; without this
         look beyond it the last bytes of a write would stay behind.
         """
         asked = self.pending + _SLACK
-        data = self._connection.bio_read(asked)
+        data = take_ciphertext(self._connection, asked)
         self.pending = 0
         if len(data) > max_bytes:
-            data, self._out = data[:max_bytes], memoryview(data)[max_bytes:]
+            self._out = memoryview(bytes(data[max_bytes:]))
+            data = bytes(data[:max_bytes])
             self._collect()
         elif len(data) == asked:
             self._collect()

@@ -23,8 +23,8 @@ from keynet.udp.zones import SockAddr
 
 _LARGEST_RECEIVE = 65536
 _FULL = 4 * 61440
-"""A run is handed over once it has this many bytes: what is done once a batch, whatever its size, is
-done a quarter as often as with the 64 KiB that the kernel merges at most."""
+"""A run is handed over once it has this many bytes: what is done once a batch, whatever its size,
+is done a quarter as often as with the 64 KiB that the kernel merges at most."""
 _BUFFER = _FULL + _LARGEST_RECEIVE
 _CONTROL = 128
 """Bytes for control messages: the segment size and the local address."""

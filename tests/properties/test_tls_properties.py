@@ -68,7 +68,7 @@ def test_corruption_after_the_handshake_gives_a_prefix_and_an_error(
     data = NOISE[:2000]
     for start in range(0, 2000, 500):
         client.write(data[start : start + 500])
-    wire = client.pull(client.pending)
+    wire = bytes(client.pull(client.pending))
     at = place % len(wire)
     changed = wire[:at] + insert + wire[at + len(insert) if cut else at :]
     server.feed(changed)

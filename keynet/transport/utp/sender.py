@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from keynet.engine import Datagrams
+from keynet.engine import Buffer, Datagrams
 from keynet.transport.utp.congestion import CongestionControl
 from keynet.transport.utp.delivery import acked_sample, lost_report
 from keynet.transport.utp.mtu import BASE_SIZE, PathMtu
@@ -258,15 +258,15 @@ class Sender:
         usable = min(wanted, self.peer_window + HEADER_SIZE)
         return (1, min(size, usable - HEADER_SIZE)) if usable > HEADER_SIZE + 1 else (0, 0)
 
-    def _pull(self, size: int) -> bytes:
+    def _pull(self, size: int) -> Buffer:
         """`size` bytes of the source, or all it has; one pull may stop at an inner boundary."""
         payload = self._source.pull(size)
-        while len(payload) < size and self._source.pending:
-            more = self._source.pull(size - len(payload))
-            if not more:
-                break
-            payload += more
-        return payload
+        if len(payload) == size or not self._source.pending:
+            return payload
+        whole = bytearray(payload)  # the next pull may overwrite what this one gave
+        while len(whole) < size and (more := self._source.pull(size - len(whole))):
+            whole += more
+        return whole
 
     def _send_data(
         self, count: int, size: int, stamp: Stamp, now: float, out: list[Datagrams]

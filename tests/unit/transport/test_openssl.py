@@ -9,7 +9,7 @@ from OpenSSL import SSL
 
 from keynet.identity import Identity
 from keynet.transport import openssl
-from keynet.transport.openssl import read_records
+from keynet.transport.openssl import read_records, take_ciphertext
 from keynet.transport.tls import TlsChannel
 from tests.unit.transport.channels import connected
 
@@ -62,3 +62,16 @@ def test_tells_a_broken_record(ends: tuple[TlsChannel, SSL.Connection]) -> None:
     data, error = read_records(connection, 1 << 18)
     assert data == b""
     assert type(error) is SSL.Error
+
+
+def test_ciphertext_comes_out_in_order_and_then_nothing(
+    ends: tuple[TlsChannel, SSL.Connection],
+) -> None:
+    client, server = ends
+    server.send(b"a" * 5000)
+    first = bytes(take_ciphertext(server, 3000))
+    rest = bytes(take_ciphertext(server, 1 << 18))
+    assert (len(first), len(rest)) == (3000, 2022)
+    assert bytes(take_ciphertext(server, 100)) == b""
+    client.feed(first + rest)
+    assert client.read(1 << 18) == b"a" * 5000
