@@ -28,6 +28,15 @@ def state_dir(override: str | Path | None = None) -> Path:
     return platformdirs.user_state_path("keynet", appauthor=False)
 
 
+def _check_private(directory: Path) -> None:
+    """Who may make files there could lay links under what is written, and take the key's place."""
+    if os.name == "posix" and directory.stat().st_mode & 0o022:
+        raise ConfigError(
+            f"others can write to the state directory {directory}: chmod 700 it, "
+            f"or choose another with --state"
+        )
+
+
 class StateLock:
     """Held by the one process that may change the directory; the kernel frees it when that dies.
 
@@ -47,6 +56,7 @@ class StateLock:
         """Take the lock at once, making the directory; ConfigError names who holds it instead."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_private(self._directory)
             self._lock.acquire()
             self._write_holder()
         except Timeout as error:

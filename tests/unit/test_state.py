@@ -57,3 +57,15 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be locked"):
         StateLock(tmp_path / "file" / "state").acquire()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
+def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    with pytest.raises(ConfigError, match="others can write"):
+        StateLock(tmp_path).acquire()
+    assert list(tmp_path.iterdir()) == []
+    tmp_path.chmod(0o750)
+    with StateLock(tmp_path):
+        pass
