@@ -159,7 +159,12 @@ class TransportEngine(Engine[TransportEvent], Protocol):
 
 @runtime_checkable
 class Transport(Protocol):
-    """A way to carry authenticated streams over a link."""
+    """A way to carry authenticated streams over a link.
+
+    It may also have a pure method `refuse(datagram) -> bytes | None`: what to tell the sender of a
+    datagram of a connection that is unknown here, so that a peer learns of a restart at once. The
+    answer is never longer than the datagram, and a host sends only so many a second.
+    """
 
     @property
     def name(self) -> str:

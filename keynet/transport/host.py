@@ -21,6 +21,7 @@ from keynet.errors import (
     HandshakeFailed,
     KeynetError,
     LocallyClosed,
+    LocalProtocolError,
     UnclaimedNodeId,
 )
 from keynet.identity import Identity
@@ -39,6 +40,8 @@ MAX_PROVISIONAL = 256
 MAX_CONNECTIONS = 4096
 STRANGER_PATIENCE = 1.0
 """Seconds that a dial to an address waits for a stranger there who is dialling us."""
+MAX_REFUSALS = 100
+"""Datagrams of unknown connections that are answered in a second."""
 IDLE_TIMEOUT = 60.0
 """Seconds after which a connection without streams is forgotten; a new dial is cheap."""
 HANDSHAKE_TIMEOUT = 20.0
@@ -68,6 +71,8 @@ class Host:
         self._arrived: Arrivals[Connection] = Arrivals()
         self._closed = False
         self._evicted = 0
+        self._refused_at = 0.0
+        self._refusals = 0
         self._reaper = self._loop.call_later(REAP_INTERVAL, self._reap)
         endpoint.set_receiver(self)
 
@@ -188,15 +193,37 @@ class Host:
     # What the endpoint tells
 
     def datagrams_received(self, datagrams: Datagrams, path: Path, now: float) -> None:
-        for routed in self._demux.route(datagrams, path.remote):
+        runs = self._demux.route(datagrams, path.remote)
+        if not runs:
+            self._refuse(datagrams, path, now)
+        for routed in runs:
             if routed.owner is not None:
-                routed.owner.datagrams_received(routed.datagrams, now)
-                self._touched[routed.owner] = None
-                if routed.owner in self._provisional:
-                    self._provisional[routed.owner] = True
+                self._hand_to(routed.owner, routed.datagrams, now)
             elif routed.transport is not None:
                 transport = self._transports[routed.transport.name]
                 self._receive_first(transport, routed.datagrams, path, now)
+
+    def _hand_to(self, connection: Connection, datagrams: Datagrams, now: float) -> None:
+        """An engine never raises for what the bytes are; should one, only its peer may suffer."""
+        self._touched[connection] = None
+        if connection in self._provisional:
+            self._provisional[connection] = True
+        try:
+            connection.datagrams_received(datagrams, now)
+        except Exception as error:
+            log.exception("the transport %s failed", connection.transport)
+            connection.abort(LocalProtocolError(f"a bug in {connection.transport}: {error!r}"))
+
+    def _refuse(self, datagrams: Datagrams, path: Path, now: float) -> None:
+        """Tell a stranger that nothing is known of its connection; only so often."""
+        if now - self._refused_at >= 1.0:
+            self._refused_at, self._refusals = now, 0
+        for transport in self._transports.values():
+            refuse = getattr(transport, "refuse", None)
+            answer = refuse(next(iter(datagrams), b"")) if refuse else None
+            if answer and self._refusals < MAX_REFUSALS:
+                self._refusals += 1
+                self._endpoint.send(Datagrams(answer), path)
 
     def _receive_first(
         self, transport: Transport, datagrams: Datagrams, path: Path, now: float

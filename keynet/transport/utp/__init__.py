@@ -13,8 +13,9 @@ from keynet.transport.channel import SecureChannel
 from keynet.transport.tls import TlsChannel
 from keynet.transport.utp import congestion as algorithms
 from keynet.transport.utp.engine import Engine
-from keynet.transport.utp.factory import ChannelFactory, Settings
-from keynet.transport.utp.packet import HEADER_SIZE, VERSION, PacketType
+from keynet.transport.utp.factory import Settings
+from keynet.transport.utp.packet import HEADER_SIZE, VERSION, PacketType, decode, refusal
+from keynet.transport.utp.stream import ChannelFactory
 from keynet.transport.utp.table import is_dialers_id
 
 _SYN = PacketType.SYN << 4 | VERSION
@@ -35,6 +36,13 @@ class Utp:
         if not HEADER_SIZE <= len(view) <= HEADER_SIZE + 10 or view[0] != _SYN:
             return False
         return is_dialers_id(view[2] << 8 | view[3])
+
+    def refuse(self, datagram: Buffer) -> bytes | None:
+        """The RESET for a packet of a connection that nobody here knows: its end should know."""
+        packet = decode(datagram)
+        if packet is None or packet.type in (PacketType.SYN, PacketType.RESET):
+            return None
+        return refusal(packet)
 
     def connect(self, link: LinkInfo, local: Identity, expected: NodeId, now: float) -> Engine:
         """Dial; see `keynet.transport.api.Transport.connect`."""

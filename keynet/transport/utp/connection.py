@@ -68,6 +68,8 @@ class UtpConnection:
         self.error: KeynetError | None = None
         self.outbound = Sender(seq_nr + initiator, source, mtu, congestion, now)
         self.inbound = Receiver(0 if syn is None else syn.seq_nr + 1, budget)
+        self.proved = False
+        """What is inside has shaken hands; until then there is a time limit."""
         self.ack_due = False
         """An acknowledgement is to be sent with the next datagrams."""
         self._ack_at = math.inf
@@ -152,6 +154,8 @@ class UtpConnection:
                 return False
             self._establish(packet.seq_nr, now)
         elif self.state is State.SYN_RECEIVED:
+            if ack != board.una - 1:
+                return False  # whoever sent it has not seen our SYN-ACK: the address may be forged
             self.state = State.CONNECTED
         self._heard_at = now
         self._note_time(packet.timestamp, now)
@@ -295,6 +299,7 @@ class UtpConnection:
         if self.state is State.SYN_RECEIVED:
             return self._opened_at + HANDSHAKE_TIMEOUT
         return min(
+            math.inf if self.proved else self._opened_at + 2 * HANDSHAKE_TIMEOUT,
             self.outbound.next_deadline(),
             self.inbound.idle_deadline(),
             self._ack_at,
@@ -330,7 +335,9 @@ class UtpConnection:
         self.inbound.check_idle(now)
         if now >= self._ack_at:
             self.ack_due = True
-        if now >= self._heard_at + IDLE_TIMEOUT:
+        if not self.proved and now >= self._opened_at + 2 * HANDSHAKE_TIMEOUT:
+            self._lose("the handshake did not end", now)
+        elif now >= self._heard_at + IDLE_TIMEOUT:
             self._lose("the peer has been silent", now)
         elif not self.outbound.handle_deadline(self._stamp, now, self._outbox):
             self._lose("the peer stopped acknowledging", now)

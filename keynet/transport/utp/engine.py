@@ -27,16 +27,16 @@ from keynet.transport.api import (
 )
 from keynet.transport.utp.connection import State
 from keynet.transport.utp.deadlines import Deadlines
-from keynet.transport.utp.factory import ChannelFactory, Settings, StreamFactory
+from keynet.transport.utp.factory import Settings, StreamFactory
 from keynet.transport.utp.mtu import ETHERNET_SIZE, PathMtu
 from keynet.transport.utp.packet import (
     Packet,
     PacketType,
     decode,
-    encode,
     is_data_batch,
+    refusal,
 )
-from keynet.transport.utp.stream import UtpStream
+from keynet.transport.utp.stream import ChannelFactory, UtpStream
 from keynet.transport.utp.table import MAX_STREAMS, StreamTable, is_dialers_id
 
 MAX_RESETS = 16
@@ -139,7 +139,7 @@ class Engine:
         elif packet.type == PacketType.RESET:
             self._receive_stray_reset(packet, now)
         else:
-            self._answer_unknown(packet, now)
+            self._answer_unknown(packet)
 
     def _receive_stray_reset(self, packet: Packet, now: float) -> None:
         """libutp's RESET carries the id of the packet it answers, not the receiver's own."""
@@ -150,11 +150,10 @@ class Engine:
             stream.utp.receive(packet, now)
             self._after_input(stream, now)
 
-    def _answer_unknown(self, packet: Packet, now: float) -> None:
+    def _answer_unknown(self, packet: Packet) -> None:
         self._dropped += 1
         if len(self._resets) < MAX_RESETS:
-            fields = (packet.connection_id, int(now * 1e6), 0, 0, 0, packet.seq_nr)
-            self._resets.append(encode(PacketType.RESET, *fields))
+            self._resets.append(refusal(packet))
 
     def _receive_syn(self, packet: Packet, now: float) -> None:
         receive_id = packet.connection_id + 1

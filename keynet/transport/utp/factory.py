@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
 from keynet.transport.api import LinkInfo, StreamId
-from keynet.transport.channel import SecureChannel
 from keynet.transport.utp import congestion
 from keynet.transport.utp.connection import UtpConnection
 from keynet.transport.utp.mtu import PathMtu
 from keynet.transport.utp.packet import Packet
-from keynet.transport.utp.stream import UtpStream
+from keynet.transport.utp.stream import ChannelFactory, UtpStream
+from keynet.transport.utp.unproved import NoChannel
 from keynet.udp.budget import ReceiveBudget
-
-ChannelFactory = Callable[[bool], SecureChannel]
-"""Makes the secure channel of a stream; True when this side opened it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +43,7 @@ class StreamFactory:
 
     def make(self, receive_id: int, syn: Packet | None, now: float) -> UtpStream:
         """A stream that dials, or that answers `syn`."""
-        channel = self._make_channel(syn is None)
+        channel = self._make_channel(True) if syn is None else NoChannel()
         random = self._settings.random
         utp = UtpConnection(
             receive_id,
@@ -62,7 +58,7 @@ class StreamFactory:
         if self._link.rtt is not None:
             utp.outbound.rtt.update(self._link.rtt)
         self._count += 1
-        return UtpStream(self._count, utp, channel, local=syn is None)
+        return UtpStream(self._count, utp, channel, self._make_channel)
 
     def trust(self, stream: UtpStream) -> None:
         """The peer has proved who it is: the stream's window may be what the socket holds."""

@@ -116,6 +116,11 @@ def _encode_sack(sack: int) -> bytes:
     return bytes((0, size)) + sack.to_bytes(size, "little")
 
 
+def refusal(packet: Packet) -> bytes:
+    """The RESET that answers a packet for an unknown connection, with the packet's own id."""
+    return encode(PacketType.RESET, packet.connection_id, 0, 0, 0, 0, packet.seq_nr)
+
+
 def encode_batch(head: bytes, payload: Buffer, size: int) -> bytearray:
     """DATA packets back to back: `head` before every `size` bytes of `payload`.
 

@@ -63,7 +63,7 @@ class Sender:
         """The last `send` stopped at its bound: there may be more to send at once."""
         self.retransmitted = 0
         self.spurious = 0
-        self._source = source
+        self.source = source
         self._mtu = mtu
         self._pacer = Pacer(congestion.mss, now, congestion.pacing_rate)
         self._fin_wanted = False
@@ -211,7 +211,7 @@ class Sender:
 
     def _send_new(self, stamp: Stamp, now: float, out: list[Datagrams], budget: int) -> int:
         while budget > 0:
-            pending = self._source.pending
+            pending = self.source.pending
             if not pending:
                 self._end_of_source(stamp, now, out)
                 break
@@ -260,11 +260,11 @@ class Sender:
 
     def _pull(self, size: int) -> Buffer:
         """`size` bytes of the source, or all it has; one pull may stop at an inner boundary."""
-        payload = self._source.pull(size)
-        if len(payload) == size or not self._source.pending:
+        payload = self.source.pull(size)
+        if len(payload) == size or not self.source.pending:
             return payload
         whole = bytearray(payload)  # the next pull may overwrite what this one gave
-        while len(whole) < size and (more := self._source.pull(size - len(whole))):
+        while len(whole) < size and (more := self.source.pull(size - len(whole))):
             whole += more
         return whole
 
@@ -325,7 +325,7 @@ class Sender:
             at = self._timeout_at
             if self.board.loss_at is not None and self.board.loss_at < at:
                 at = self.board.loss_at
-        elif self._source.pending and self.peer_window < self._mtu.size and not self._paced:
+        elif self.source.pending and self.peer_window < self._mtu.size and not self._paced:
             if self._persist_at is None:
                 pause = self.rtt.retransmission_timeout * (1 << min(self._persists, 10))
                 self._persist_at = self._restart_at + min(pause, MAX_PERSIST)
@@ -379,7 +379,7 @@ class Sender:
         self._restart_at = now
         size = self._mtu.size - HEADER_SIZE
         reach = SACK_REACH - (self.board.next_seq - self.board.una)
-        if self._source.pending and reach > 0 and self.peer_window - self.outstanding > size:
+        if self.source.pending and reach > 0 and self.peer_window - self.outstanding > size:
             self._send_data(1, size, stamp, now, out)
             return
         last = self.board.take_last()

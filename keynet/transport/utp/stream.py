@@ -6,11 +6,14 @@ turns changes into events.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from keynet.engine import Buffer
 from keynet.errors import HandshakeFailed, KeynetError, LocallyClosed
 from keynet.transport.api import StreamId
 from keynet.transport.channel import SecureChannel
 from keynet.transport.utp.connection import State, UtpConnection
+from keynet.transport.utp.unproved import NoChannel
 
 SEND_LIMIT = 1 << 20
 """Bytes of ciphertext that may wait for the window; the outgoing BIO is the queue."""
@@ -20,11 +23,15 @@ WRITE_SIZE = 65536
 
 ALL = 1 << 40
 
+ChannelFactory = Callable[[bool], SecureChannel]
+"""Makes the secure channel of a stream; True when this side opened it."""
+
 
 class UtpStream:
     """The glue between `UtpConnection` and `SecureChannel`."""
 
     __slots__ = (
+        "_make_channel",
         "announced",
         "armed_at",
         "channel",
@@ -41,12 +48,17 @@ class UtpStream:
     )
 
     def __init__(
-        self, stream_id: StreamId, utp: UtpConnection, channel: SecureChannel, *, local: bool
+        self,
+        stream_id: StreamId,
+        utp: UtpConnection,
+        channel: SecureChannel,
+        make_channel: ChannelFactory,
     ) -> None:
         self.stream_id = stream_id
         self.utp = utp
         self.channel = channel
-        self.local = local
+        self._make_channel = make_channel
+        self.local = not isinstance(channel, NoChannel)
         """Opened by this side."""
         self.secured = False
         """The channel inside is established."""
@@ -67,6 +79,10 @@ class UtpStream:
 
     def advance_handshake(self) -> bool:
         """Give the channel what arrived; True once it is established."""
+        if self.utp.state is State.SYN_RECEIVED:
+            return False
+        if isinstance(self.channel, NoChannel):
+            self.channel = self.utp.outbound.source = self._make_channel(False)
         channel = self.channel
         while not channel.established and channel.error is None:
             piece = self.utp.inbound.take()
@@ -75,6 +91,7 @@ class UtpStream:
             channel.feed(piece)
         connected = self.utp.state in (State.CONNECTED, State.FINISHED)
         self.secured = connected and channel.established and channel.error is None
+        self.utp.proved = self.secured
         return self.secured
 
     def read(self, max_bytes: int) -> bytes:

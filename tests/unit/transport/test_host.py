@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from keynet.address import SocketAddress
+from keynet.engine import Datagrams
 from keynet.errors import (
     ClosedError,
     ConfigError,
@@ -16,6 +17,7 @@ from keynet.errors import (
     HandshakeFailed,
     IdentityError,
     LocallyClosed,
+    LocalProtocolError,
 )
 from keynet.testing.clock import run
 from keynet.testing.fakenet import FakeEndpoint, FakeNet
@@ -23,9 +25,11 @@ from keynet.testing.link import LinkModel
 from keynet.testing.transport.hosts import Hosts, ask, echoing, hosts
 from keynet.testing.transport.scene import identity, payload
 from keynet.transport.connection import Connection
-from keynet.transport.host import IDLE_TIMEOUT, MAX_PROVISIONAL, Host
+from keynet.transport.host import IDLE_TIMEOUT, MAX_PROVISIONAL, MAX_REFUSALS, Host
 from keynet.transport.utp import transport
-from keynet.transport.utp.packet import PacketType, encode
+from keynet.transport.utp.packet import PacketType, decode, encode
+from keynet.udp.api import Sent
+from keynet.udp.path import Path
 
 Program = Callable[[Hosts], Awaitable[None]]
 
@@ -487,3 +491,73 @@ def test_one_endpoint_carries_many_peers() -> None:
             endpoint.close()
 
     run(program())
+
+
+class TestUnknownConnections:
+    def test_their_packets_are_refused_so_that_a_restart_is_noticed(self) -> None:
+        """A RESET for each, never longer than the packet, and only so many a second."""
+
+        async def program(both: Hosts) -> None:
+            endpoint = both.endpoints[1]
+            answers: list[bytes] = []
+            real = endpoint.send
+
+            def watched(datagrams: Datagrams, path: Path) -> Sent:
+                answers.append(bytes(datagrams.data))
+                return real(datagrams, path)
+
+            endpoint.send = watched  # type: ignore[method-assign]
+            for n in range(3 * MAX_REFUSALS):
+                both.listener.datagrams_received(
+                    Datagrams(encode(PacketType.STATE, 7, 0, 0, 0, 40 + n, 9)),
+                    Path(stranger(n)),
+                    asyncio.get_running_loop().time(),
+                )
+            assert len(answers) == MAX_REFUSALS
+            first = decode(answers[0])
+            assert first is not None
+            assert (first.type, first.connection_id, first.ack_nr) == (PacketType.RESET, 7, 40)
+            reset = encode(PacketType.RESET, 7, 0, 0, 0, 1, 1)
+            await asyncio.sleep(2)
+            both.listener.datagrams_received(
+                Datagrams(reset), Path(stranger(1)), asyncio.get_running_loop().time()
+            )
+            assert len(answers) == MAX_REFUSALS
+
+        between_hosts(program)
+
+    def test_a_peer_that_restarted_ends_its_old_streams_at_once(self) -> None:
+        async def program(both: Hosts) -> None:
+            connection = await both.connect()
+            stream = await connection.open_stream()
+            stream.write(b"hello")
+            await asyncio.sleep(0.5)
+            for old in list(both.listener.connections):
+                old.abort(ConnectionLost("the process was killed"))
+            stream.write(b"are you there?")
+            async with asyncio.timeout(1):
+                await stream.wait_closed()
+            assert isinstance(stream.error, ClosedError)
+
+        between_hosts(program)
+
+    def test_a_bug_in_an_engine_is_kept_to_its_connection(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def program(both: Hosts) -> None:
+            connection = await both.connect()
+            await asyncio.sleep(0.5)
+            (answered,) = both.listener.connections
+
+            def broken(datagrams: Datagrams, now: float) -> None:
+                raise ZeroDivisionError("a bug")
+
+            answered.datagrams_received = broken  # type: ignore[method-assign]
+            (await connection.open_stream()).write(b"hello")
+            await asyncio.sleep(0.5)
+            assert isinstance(answered.error, LocalProtocolError)
+            await asyncio.sleep(1)
+            await works(await both.connect())
+
+        with caplog.at_level("CRITICAL"):
+            between_hosts(program)

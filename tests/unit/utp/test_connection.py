@@ -69,7 +69,7 @@ def tell(to: UtpConnection, heard: list[Packet], now: float = START) -> None:
 
 
 def write(to: UtpConnection, data: bytes) -> None:
-    to.outbound._source.write(data)  # type: ignore[attr-defined]
+    to.outbound.source.write(data)  # type: ignore[attr-defined]
 
 
 def read(of: UtpConnection) -> bytes:
@@ -91,6 +91,7 @@ def connected(seq_a: int = 300, seq_b: int = 700) -> tuple[UtpConnection, UtpCon
     a = connection(seq_nr=seq_a)
     b = connection(said(a)[0], seq_nr=seq_b)
     tell(a, said(b))
+    a.proved = b.proved = True
     write(a, bytes(2 * SMALL))  # a small one's acknowledgement would wait for an answer
     converse(a, b)
     assert len(read(b)) == 2 * SMALL
@@ -361,6 +362,34 @@ class TestEnding:
         assert read(b) == b"alert"
         assert b.state is State.CLOSED
         silent_after_the_end(a)
+
+
+class TestProof:
+    @pytest.mark.parametrize("off", [-2, -1, 1, 2, 1000, 32_000])
+    def test_who_has_not_seen_the_syn_ack_does_not_connect(self, off: int) -> None:
+        """Its sender may have forged the address: answering would flood somebody else."""
+        a = connection()
+        b = connection(said(a)[0], seq_nr=700)
+        (answer,) = said(b)
+        guess = (answer.seq_nr - 1 + off) & 0xFFFF
+        tell(b, [forged(b, PacketType.DATA, 301, guess, b"hello")])
+        assert b.state is State.SYN_RECEIVED
+        assert said(b) == []
+        tell(b, [forged(b, PacketType.DATA, 301, (answer.seq_nr - 1) & 0xFFFF, b"hello")])
+        assert b.state is State.CONNECTED
+
+    def test_a_handshake_inside_that_does_not_end_is_given_up(self) -> None:
+        a, b = connected()
+        b.proved = False
+        now = START
+        while b.state is State.CONNECTED and now < START + 200:
+            now += 5
+            write(a, b"still shaking hands")
+            tell(b, said(a, now), now)
+            b.handle_deadline(now)
+            tell(a, said(b, now), now)
+        assert isinstance(b.error, ConnectionLost)
+        assert now <= START + 2 * HANDSHAKE_TIMEOUT
 
 
 class TestDelayedAck:
