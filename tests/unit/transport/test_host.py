@@ -556,8 +556,9 @@ class TestUnknownConnections:
             (await connection.open_stream()).write(b"hello")
             await asyncio.sleep(0.5)
             assert isinstance(answered.error, LocalProtocolError)
-            await asyncio.sleep(1)
-            await works(await both.connect())
+            await (await both.connect()).open_stream()
+            await asyncio.sleep(0.5)
+            assert len(both.listener.connections) == 1
 
         with caplog.at_level("CRITICAL"):
             between_hosts(program)
