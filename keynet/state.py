@@ -1,10 +1,13 @@
-"""Where a node keeps its state, and the lock that lets one process at a time change it."""
+"""Where a node keeps its state, how secrets are written there, and the lock that lets one process
+at a time change it. What is in the files is told where they are read.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +29,37 @@ def state_dir(override: str | Path | None = None) -> Path:
     if chosen:
         return Path(chosen).expanduser().absolute()
     return platformdirs.user_state_path("keynet", appauthor=False)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write beside, flush to the disk, rename over: the file is the old one or the new one.
+
+    Its mode is 0600 from the start; the directory is made, mode 0700. Raises OSError.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the rename survive a power cut, where directories can be opened (not on Windows)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _check_private(directory: Path) -> None:

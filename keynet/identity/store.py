@@ -5,16 +5,15 @@ Nothing is locked here: whoever changes the identity holds the state directory's
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-import tempfile
 from datetime import datetime
 from pathlib import Path
 
 from keynet.errors import ConfigError, KeyFileError
 from keynet.identity.identity import Identity
 from keynet.identity.pem import identity_from_pem, identity_to_pem
+from keynet.state import write_private
 
 FILE_NAME = "identity.pem"
 _MAX_FILE_BYTES = 1 << 20
@@ -28,8 +27,14 @@ class IdentityStore:
         """The file; whoever can read it is the node."""
 
     def exists(self) -> bool:
-        """Whether there is an identity file, sound or not."""
-        return self.path.exists()
+        """Whether there is an identity file, sound or not; KeyFileError when that is not told."""
+        try:
+            self.path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise KeyFileError(f"{self.path} cannot be read: {error.strerror}") from error
+        return True
 
     def load(self, passphrase: bytes | None = None) -> Identity:
         """Read the identity; KeyFileError when it is missing, open to others, locked or corrupt.
@@ -78,32 +83,7 @@ class IdentityStore:
             raise KeyFileError(f"{self.path} cannot be read: {error.strerror}") from error
 
     def _write(self, pem: bytes) -> None:
-        """Write beside, flush to the disk, rename over: the file is the old one or the new one."""
-        directory = self.path.parent
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=f".{FILE_NAME}.", dir=directory)  # 0600
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(pem)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(name, self.path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(name)
-                raise
-            _sync_directory(directory)
+            write_private(self.path, pem)
         except OSError as error:
             raise KeyFileError(f"{self.path} cannot be written: {error.strerror}") from error
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the rename survive a power cut, where directories can be opened (not on Windows)."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

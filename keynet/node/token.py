@@ -8,6 +8,7 @@ from pathlib import Path
 
 from keynet.config.values import proxy_token
 from keynet.errors import ConfigError
+from keynet.state import write_private
 
 FILE = "proxy-token"
 
@@ -18,7 +19,9 @@ def new_token() -> str:
 
 
 def kept_token(state: Path) -> str:
-    """The token kept in `state`; made at the first call. Raises ConfigError for a spoilt file."""
+    """The token kept in `state`; made at the first call. Raises ConfigError when the file is
+    spoilt or cannot be written.
+    """
     path = state / FILE
     try:
         text = path.read_text(encoding="ascii").strip()
@@ -36,7 +39,8 @@ def kept_token(state: Path) -> str:
 
 def _make(path: Path) -> str:
     token = new_token()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(token + "\n")
+    try:
+        write_private(path, f"{token}\n".encode("ascii"))
+    except OSError as error:
+        raise ConfigError(f"cannot write the proxy token to {path}: {error.strerror}") from error
     return token

@@ -77,6 +77,14 @@ def test_an_identity_is_never_overwritten_by_a_new_one(store: IdentityStore) -> 
     assert store.load().node_id == kept.node_id
 
 
+def test_a_file_that_cannot_be_looked_for_is_a_key_file_error(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    store = IdentityStore(tmp_path / "loop")
+    for look in (store.exists, store.create, store.load_or_create):
+        with pytest.raises(KeyFileError, match="cannot be read"):
+            look()
+
+
 @pytest.mark.parametrize(
     ("passphrase", "message"),
     [(b"wrong", "wrong passphrase"), (None, "no passphrase"), (b"", "no passphrase")],

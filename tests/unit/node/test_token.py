@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,20 @@ def test_made_once_and_private(tmp_path: Path) -> None:
     assert len(token) >= 40
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
     assert kept_token(tmp_path) == token
+
+
+def test_a_write_that_fails_leaves_no_part_of_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(ConfigError, match="No space left"):
+            kept_token(tmp_path)
+    assert os.listdir(tmp_path) == []
+    assert len(kept_token(tmp_path)) >= 40
 
 
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
