@@ -7,6 +7,7 @@ and other extensions say nothing about a node.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,14 +98,16 @@ class _Proved:
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, bytes], None] = {}
+        self._adding = threading.Lock()  # event loops of several threads share the process's one
 
     def __contains__(self, key: tuple[bytes, bytes]) -> bool:
         return key in self._known
 
     def add(self, key: tuple[bytes, bytes]) -> None:
-        while len(self._known) >= PROVED_MAX:
-            self._known.pop(next(iter(self._known)), None)
-        self._known[key] = None
+        with self._adding:
+            while len(self._known) >= PROVED_MAX:
+                del self._known[next(iter(self._known))]
+            self._known[key] = None
 
 
 _proved = _Proved()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -170,6 +173,24 @@ def test_the_memory_of_proofs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
         proved.add((bytes([number]), b""))
     assert (bytes([9]), b"") in proved
     assert (bytes([6]), b"") not in proved
+
+
+def test_threads_may_prove_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain_module, "PROVED_MAX", 3)
+    proved = chain_module._Proved()
+
+    def add(thread: int) -> None:
+        for number in range(5000):
+            proved.add((bytes([thread]), number.to_bytes(2)))
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(add, range(4))) == [None] * 4
+    finally:
+        sys.setswitchinterval(usual)
+    assert len(proved._known) == 3
 
 
 def test_a_long_history_is_verified_whole() -> None:
