@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 
 import pytest
@@ -52,7 +53,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         lines.append(data)
         return len(data)
 
-    monkeypatch.setattr(output.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     return lines
 
 
@@ -98,7 +99,7 @@ async def test_a_reader_that_stops_reading_does_not_hold_the_node_up(
         reads_again.wait(30)
         return len(data)
 
-    monkeypatch.setattr(output.os, "write", stuck)
+    monkeypatch.setattr(os, "write", stuck)
     monkeypatch.setattr(output, "LAST_LINES_TIMEOUT", 0.01)
     source = Events()
     printer = EventPrinter(source.subscribe(), as_json=True)
@@ -117,7 +118,7 @@ async def test_nobody_reads_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(descriptor: int, data: bytes) -> int:
         raise BrokenPipeError
 
-    monkeypatch.setattr(output.os, "write", broken)
+    monkeypatch.setattr(os, "write", broken)
     await printed(ALL, as_json=True)
 
 
