@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from keynet.config import Forward
 from keynet.config.values import LocalAddress, is_loopback
 from keynet.control import running_node
 from keynet.errors import ConfigError
+from keynet.rpc.proxy.listener import Listener
 
 
 def command(
@@ -52,23 +52,20 @@ async def _serve(
     wanted: list[Forward], proxy: LocalAddress, token: str | None, as_json: bool
 ) -> None:
     stop = stop_event()
-    servers: list[asyncio.Server] = []
+    listeners: list[Listener] = []
     try:
         for forward in wanted:
             way = Way(proxy, token, Authority.of_node(forward.node_id, forward.port))
-            server = await listen(forward.local, way, _failed)
-            servers.append(server)
-            _told(forward, server, as_json)
+            listener = await listen(forward.local, way, _failed)
+            listeners.append(listener)
+            _told(forward, listener.address, as_json)
         await stop.wait()
     finally:
-        for server in servers:
-            server.close()
+        for listener in listeners:
+            await listener.aclose()
 
 
-def _told(forward: Forward, server: asyncio.Server, as_json: bool) -> None:
-    local = forward.local
-    if isinstance(local, Authority):
-        local = Authority(local.host, server.sockets[0].getsockname()[1])
+def _told(forward: Forward, local: LocalAddress, as_json: bool) -> None:
     remote = f"{forward.node_id}:{forward.port}"
     if as_json:
         line = json.dumps({"event": "forwarding", "local": str(local), "remote": remote})

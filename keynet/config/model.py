@@ -77,10 +77,6 @@ class Config:
         """
         return read(None, settings)
 
-    @property
-    def allows_any(self) -> bool:
-        return self.allow == ANY
-
 
 def read(file: Path | None, flags: Mapping[str, object]) -> Config:
     """The settings of a TOML file with those of `flags` on top.

@@ -134,7 +134,7 @@ def test_flags_win(file: Path) -> None:
     }
     config = read(file, flags)
     assert config.listen == (SocketAddress("127.0.0.1", 1),)
-    assert config.allows_any
+    assert config.allow == "any"
     assert str(config.proxy) == "127.0.0.1:8080"
     assert len(config.expose) == 1
     assert config.json

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from keynet.address import SocketAddress
 from keynet.config.values import LocalAddress, UnixPath
@@ -98,18 +97,6 @@ class ForwardProxy:
         self._listeners.append(listener)
         return listener.address
 
-    async def listen_for(self, address: LocalAddress, target: Target) -> LocalAddress:
-        """Carry every connection to `address` to `target`, for programs that know no proxies.
-
-        There are no credentials to show: whoever can connect can use it.
-        """
-        listener = await listen(
-            address,
-            lambda: TcpEnd(self._buffer, lambda end: self._admit(end, self._lead(end, target))),
-        )
-        self._listeners.append(listener)
-        return listener.address
-
     async def aclose(self) -> None:
         """Stop listening, and break off what runs. Idempotent."""
         self._closed = True
@@ -126,24 +113,19 @@ class ForwardProxy:
     # One client.
 
     def _on_client(self, end: TcpEnd) -> None:
-        self._without_head[end] = None
-        self._admit(end, self._serve(end))
-
-    def _admit(self, end: TcpEnd, work: Coroutine[Any, Any, None]) -> None:
         full = len(self._clients) >= self._max_clients and not self._make_room()
         if full or self._closed:
-            self._without_head.pop(end, None)
-            work.close()
             end.write(refusal(503, f"the proxy serves its {self._max_clients} clients already"))
             end.close()
             return
-        task = asyncio.ensure_future(work)
+        task = asyncio.ensure_future(self._serve(end))
+        self._without_head[end] = None
         self._clients[end] = task
         task.add_done_callback(lambda task: self._left(end, task))
 
     def _make_room(self) -> bool:
         """Drop the client that has been sending its head for longest, if there is one."""
-        oldest = next((end for end in self._without_head if end in self._clients), None)
+        oldest = next(iter(self._without_head), None)
         if oldest is None:
             return False
         del self._without_head[oldest]
@@ -177,18 +159,6 @@ class ForwardProxy:
         end.when_gone(None)
         end.write(ESTABLISHED)
         await self._carry(end, stream, target, traffic, head.early, from_peer)
-
-    async def _lead(self, end: TcpEnd, target: Target) -> None:
-        end.when_gone(_this_task().cancel)
-        try:
-            async with asyncio.timeout(self._deadline):
-                stream, from_peer = await self._open(target)
-        except (KeynetError, OSError) as error:
-            logger.info("no connection to %s: %s", target.node_id.short, reason_of(error))
-            end.abort()
-            return
-        end.when_gone(None)
-        await self._carry(end, stream, target, Traffic(), b"", from_peer)
 
     async def _read_head(self, end: TcpEnd) -> ConnectHead:
         reader = RequestReader()

@@ -122,11 +122,14 @@ class RequestReader(_Reader):
 
 
 class AnswerReader(_Reader):
-    """Asks the peer's proxy: send `request`, then `feed` until it gives the answer."""
+    """Asks a proxy, as a rule the peer's: send `request`, then `feed` until it gives the answer."""
 
-    def __init__(self, authority: str) -> None:
+    def __init__(self, authority: str, credentials: str | None = None) -> None:
         super().__init__(h11.CLIENT)
-        head = h11.Request(method="CONNECT", target=authority, headers=[("Host", authority)])
+        fields = [("Host", authority)]
+        if credentials is not None:
+            fields.append(("Proxy-Authorization", credentials))
+        head = h11.Request(method="CONNECT", target=authority, headers=fields)
         self.request: bytes = self._h11.send(head) or b""
         """The whole head: nothing of the client's own goes to the peer."""
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from keynet.address import NodeId
-from keynet.config.values import LocalAddress, UnixPath
+from keynet.config.values import LocalAddress
 from keynet.errors import ConfigError, KeynetError, ProxyRefused
 from keynet.rpc.proxy.api import ByteStream
 from keynet.rpc.proxy.audit import Audit, socket_address
@@ -20,7 +20,7 @@ from keynet.rpc.proxy.pipe import Traffic, pipe
 from keynet.rpc.proxy.services import Access, Services
 from keynet.rpc.proxy.status import reason_of
 from keynet.rpc.proxy.target import Builtin, ClientTarget, parse_authority
-from keynet.rpc.proxy.tcp import TcpEnd, receive_buffer
+from keynet.rpc.proxy.tcp import TcpEnd, connect, receive_buffer
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,6 @@ class ReverseProxy:
         self._max_streams_per_peer = max_streams_per_peer
         self._buffer = receive_buffer()
         self._running: dict[NodeId, set[asyncio.Task[object]]] = {}
-        self._admitted: dict[ByteStream, _Admitted] = {}
 
     async def serve(self, stream: ByteStream) -> None:
         """Serve one accepted stream until it has ended. Raises nothing.
@@ -92,14 +91,6 @@ class ReverseProxy:
             tasks.discard(task)
             if not tasks:
                 self._running.pop(peer, None)
-
-    def enforce(self) -> None:
-        """Break off the running connections that the tables, changed since, no longer permit."""
-        for stream, admitted in list(self._admitted.items()):
-            lineage = stream.connection.peer.lineage
-            permitted = self.access.match(lineage, admitted.port)
-            if permitted is None or self.services.find(admitted.port) is None:
-                stream.reset()
 
     async def aclose(self) -> None:
         """Break off every stream that is being served. Idempotent."""
@@ -165,28 +156,21 @@ class ReverseProxy:
         return _Admitted(port, target, matched)
 
     async def _dial(self, admitted: _Admitted) -> TcpEnd:
-        loop = asyncio.get_running_loop()
         target = admitted.target
-        end = TcpEnd(self._buffer)
         try:
             async with asyncio.timeout(self._dial_timeout):
-                if isinstance(target, UnixPath):
-                    await loop.create_unix_connection(lambda: end, target.path)
-                else:
-                    await loop.create_connection(lambda: end, target.host, target.port)
+                return await connect(target, self._buffer)
         except TimeoutError as error:
             raise ProxyRefused(504, f"the server of service {admitted.port} is silent") from error
         except (OSError, UnicodeError) as error:
             logger.warning("service %d: cannot connect to %s: %s", admitted.port, target, error)
             raise ProxyRefused(502, f"the server of service {admitted.port} refused") from error
-        return end
 
     async def _carry(
         self, end: TcpEnd, stream: ByteStream, admitted: _Admitted, early: bytes
     ) -> None:
         traffic = Traffic()
         client = socket_address(end.transport.get_extra_info("sockname"))
-        self._admitted[stream] = admitted
         try:
             with self.audit.running(stream, admitted.matched, admitted.port, client, traffic):
                 stream.write(ESTABLISHED)
@@ -194,8 +178,6 @@ class ReverseProxy:
         except BaseException:
             end.abort()
             raise
-        finally:
-            del self._admitted[stream]
         if error is not None:
             logger.info("service %d: a connection broke off: %s", admitted.port, error)
 

@@ -7,11 +7,13 @@ straight from the receive buffer to a sink, without a copy, a task or a wake-up 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from keynet.config.values import LocalAddress, UnixPath
 from keynet.errors import ClosedByPeer, LocallyClosed
 
 RECEIVE_BUFFER = 262144
@@ -20,10 +22,20 @@ RECEIVE_BUFFER = 262144
 MAX_EARLY = 65536
 """Bytes kept of a client that sends before it has an answer; then its socket is not read."""
 
-_HEAD_CHUNK = 16384
 _WRITE_HIGH = 262144
 _WRITE_LOW = 65536
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+async def connect(address: LocalAddress, buffer: memoryview, max_early: int = MAX_EARLY) -> TcpEnd:
+    """A connection to a server of this machine. Raises OSError, or UnicodeError for the name."""
+    loop = asyncio.get_running_loop()
+    end = TcpEnd(buffer, max_early=max_early)
+    if isinstance(address, UnixPath):
+        await loop.create_unix_connection(lambda: end, address.path)
+    else:
+        await loop.create_connection(lambda: end, address.host, address.port)
+    return end
 
 
 class Sink(Protocol):
@@ -51,6 +63,7 @@ class TcpEnd(asyncio.BufferedProtocol):
     __slots__ = (
         "_buffer",
         "_early",
+        "_max_early",
         "_on_connect",
         "_on_gone",
         "_sink",
@@ -63,9 +76,14 @@ class TcpEnd(asyncio.BufferedProtocol):
     )
 
     def __init__(
-        self, buffer: memoryview, on_connect: Callable[[TcpEnd], None] | None = None
+        self,
+        buffer: memoryview,
+        on_connect: Callable[[TcpEnd], None] | None = None,
+        max_early: int = MAX_EARLY,
     ) -> None:
+        """`max_early` is for those who never attach: they read a quarter of it at a time."""
         self._buffer = buffer
+        self._max_early = max_early
         self._on_connect = on_connect
         self._on_gone: Callable[[], object] | None = None
         self._transport: asyncio.Transport | None = None
@@ -92,14 +110,14 @@ class TcpEnd(asyncio.BufferedProtocol):
             self._on_connect(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer if self._sink is not None else self._buffer[:_HEAD_CHUNK]
+        return self._buffer if self._sink is not None else self._buffer[: self._max_early // 4]
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._sink is not None:
             self._sink.data(self._buffer[:nbytes])
             return
         self._early += self._buffer[:nbytes]
-        if len(self._early) >= MAX_EARLY:
+        if len(self._early) >= self._max_early:
             self.pause()
         self._wake()
 
@@ -189,7 +207,8 @@ class TcpEnd(asyncio.BufferedProtocol):
     def write_eof(self) -> None:
         """Send the end of this side's bytes, after what was written."""
         if not self.closed and not self.transport.is_closing():
-            self.transport.write_eof()
+            with contextlib.suppress(OSError):  # a reset that has yet to be read: `lost` tells
+                self.transport.write_eof()
 
     def pause(self) -> None:
         """Read no more from the socket for now."""

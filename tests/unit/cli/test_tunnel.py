@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import stat
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +40,15 @@ async def proxy() -> AsyncIterator[Start]:
         yield start
 
 
+@asynccontextmanager
+async def listening(way: Way, complaints: list[str]) -> AsyncIterator[Authority]:
+    listener = await listen(Authority("127.0.0.1", 0), way, complaints.append)
+    assert isinstance(listener.address, Authority)
+    yield listener.address
+    await listener.aclose()
+    await listener.wait_closed()
+
+
 async def through(
     proxy: Authority, sent: bytes, token: str | None = "t"
 ) -> tuple[bytes | None, list[str]]:
@@ -44,10 +56,8 @@ async def through(
     off); and what was complained of."""
     complaints: list[str] = []
     way = Way(proxy, token, TARGET)
-    server = await listen(Authority("127.0.0.1", 0), way, complaints.append)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with listening(way, complaints) as local:
+        reader, writer = await asyncio.open_connection(local.host, local.port)
         writer.write(sent)
         writer.write_eof()
         try:
@@ -79,7 +89,7 @@ async def test_bytes_and_ends_pass_both_ways(proxy: Start) -> None:
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", "403 Forbidden"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "is no HTTP proxy"),
         (b"HTTP/1.1 200", "broke off"),
-        (b"x" * 100_000, "broke off"),
+        (b"x" * 100_000, "is no HTTP proxy"),
         (b"", "broke off"),
     ],
 )
@@ -125,12 +135,8 @@ async def test_a_client_that_breaks_off_is_not_told_as_an_end(proxy: Start) -> N
             told.set_result(None)
 
     complaints: list[str] = []
-    server = await listen(
-        Authority("127.0.0.1", 0), Way(await proxy(listens), "t", TARGET), complaints.append
-    )
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with listening(Way(await proxy(listens), "t", TARGET), complaints) as local:
+        reader, writer = await asyncio.open_connection(local.host, local.port)
         writer.write(b"half of it")
         await reader.readexactly(1)
         reset(writer)
@@ -141,6 +147,35 @@ async def test_no_proxy_there() -> None:
     answer, complaints = await through(Authority("127.0.0.1", 1), b"hello")
     assert answer is None
     assert "does the node still run" in complaints[0]
+
+
+async def test_a_unix_socket_is_private_and_goes_when_closed(proxy: Start, tmp_path: Path) -> None:
+    async def greets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        await reader.read()
+
+    path = tmp_path / "forward"
+    local, way = UnixPath(str(path)), Way(await proxy(greets), "t", TARGET)
+    listener = await listen(local, way, print)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write_eof()
+    assert await reader.read() == b"hello"
+    writer.close()
+    await listener.aclose()
+    await listener.wait_closed()
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_live_unix_socket_is_not_taken_over(tmp_path: Path) -> None:
+    local = UnixPath(str(tmp_path / "forward"))
+    way = Way(Authority("127.0.0.1", 1), None, TARGET)
+    listener = await listen(local, way, print)
+    with pytest.raises(ConfigError, match="in use"):
+        await listen(local, way, print)
+    await listener.aclose()
+    await listener.wait_closed()
 
 
 async def test_a_place_that_cannot_be_listened_on() -> None:

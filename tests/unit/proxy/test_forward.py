@@ -400,25 +400,6 @@ class TestListening:
             await proxy.listen(Authority("127.0.0.1", 0))
         await proxy.aclose()
 
-    async def test_a_port_for_programs_that_know_no_proxies(
-        self, serve: Serve, dial: Connect, echo: Any
-    ) -> None:
-        async with proxy_pair(await serve(echo)) as pair:
-            target = Target(pair.server.node_id, None, 80)
-            local = await pair.forward.listen_for(Authority("127.0.0.1", 0), target)
-            assert pair.forward.addresses == (pair.proxy, local)
-            client = await dial(local)
-            client.send(b"hello")
-            assert await client.reader.readexactly(5) == b"hello"
-
-    async def test_such_a_port_breaks_off_when_the_peer_is_not_there(self, dial: Connect) -> None:
-        async with proxy_pair() as pair:
-            pair.dialer.error = errors.LookupFailed("nobody knows it")
-            local = await pair.forward.listen_for(Authority("127.0.0.1", 0), Target(NODE))
-            client = await dial(local)
-            with pytest.raises(ConnectionResetError):
-                await client.reader.read()
-
     async def test_closing_twice_is_harmless_and_breaks_off_what_runs(
         self, serve: Serve, connect: Connect, echo: Any
     ) -> None:

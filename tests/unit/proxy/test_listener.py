@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import stat
+import struct
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,19 @@ async def test_a_port_in_use_is_a_config_error() -> None:
     listener = await listen(Authority("127.0.0.1", 0), Seen().factory)
     with pytest.raises(ConfigError, match="in use"):
         await listen(listener.address, Seen().factory)
+    await close(listener)
+
+
+async def test_ending_a_connection_that_was_reset_raises_nothing() -> None:
+    seen = Seen()
+    listener = await listen(Authority("127.0.0.1", 0), seen.factory)
+    assert isinstance(listener.address, Authority)
+    client = socket.create_connection((listener.address.host, listener.address.port))
+    end = await seen.ends.get()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    end.write_eof()  # before the event loop has seen the reset
+    await end.wait_closed()
     await close(listener)
 
 
