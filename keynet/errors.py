@@ -44,6 +44,10 @@ class ConfigError(KeynetError):
     """The call, the flag or the configuration file is wrong; the message says how to mend it."""
 
 
+class StateInUse(ConfigError):
+    """Another process, most often a running node, holds the state directory's lock."""
+
+
 class PluginError(KeynetError):
     """An installed plugin is missing, broken or ambiguous."""
 

@@ -15,7 +15,7 @@ from types import TracebackType
 import platformdirs
 from filelock import FileLock, Timeout
 
-from keynet.errors import ConfigError
+from keynet.errors import ConfigError, StateInUse
 
 ENVIRONMENT = "KEYNET_STATE"
 _LOCK = "lock"
@@ -87,14 +87,14 @@ class StateLock:
         return self._lock.is_locked
 
     def acquire(self) -> None:
-        """Take the lock at once, making the directory; ConfigError names who holds it instead."""
+        """Take the lock at once, making the directory; StateInUse names who has it instead."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_private(self._directory)
             self._lock.acquire()
             self._write_holder()
         except Timeout as error:
-            raise ConfigError(
+            raise StateInUse(
                 f"the state directory {self._directory} is in use by {self._read_holder()}: "
                 f"stop that, or choose another with --state"
             ) from error

@@ -1,4 +1,4 @@
-"""`keynet id new|show|rotate`: the node's identity on disk. Does not talk to a running node.
+"""`keynet id new|show|rotate`: the node's identity on disk. A running node rotates its own.
 
 Faults are raised as KeynetError, and told by the `keynet` command.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
 
-from keynet.errors import ConfigError
-from keynet.identity import Identity, IdentityStore
+from keynet.errors import ConfigError, ConnectError, StateInUse
+from keynet.identity import IdentityStore
 from keynet.state import StateLock, state_dir
 
 PASSPHRASE_ENVIRONMENT = "KEYNET_PASSPHRASE"
@@ -45,7 +45,7 @@ def new(state: State = None, passphrase_file: PassphraseFile = None, as_json: Js
     passphrase = read_passphrase(passphrase_file)
     with StateLock(directory):
         identity = IdentityStore(directory).create(passphrase)
-    _show(identity, directory, as_json)
+    _show(identity.facts(), directory, as_json)
 
 
 @app.command()
@@ -55,19 +55,35 @@ def show(
     """Show the node id, the ids that it had before, and when its certificate expires."""
     directory = state_dir(state)
     identity = IdentityStore(directory).load(read_passphrase(passphrase_file))
-    _show(identity, directory, as_json)
+    _show(identity.facts(), directory, as_json)
 
 
 @app.command()
 def rotate(
     state: State = None, passphrase_file: PassphraseFile = None, as_json: Json = False
 ) -> None:
-    """Give the node a new key, and so a new id; the ids before it go on reaching it."""
+    """Give the node a new key, and so a new id; the ids before it go on reaching it.
+
+    A node that runs with the state directory does it itself, and goes on under the new id.
+    """
     directory = state_dir(state)
     passphrase = read_passphrase(passphrase_file)
-    with StateLock(directory):
-        identity = IdentityStore(directory).rotate(passphrase)
-    _show(identity, directory, as_json)
+    try:
+        with StateLock(directory):
+            facts = IdentityStore(directory).rotate(passphrase).facts()
+    except StateInUse as in_use:
+        facts = _rotate_running(directory, in_use)
+    _show(facts, directory, as_json)
+
+
+def _rotate_running(directory: Path, in_use: StateInUse) -> dict[str, Any]:
+    """The node's facts after its rotation; raises `in_use` when what holds the lock is no node."""
+    from keynet.control import call  # lazy: the other verbs do without
+
+    try:
+        return cast(dict[str, Any], call(directory, "rotate"))
+    except ConnectError:
+        raise in_use from None
 
 
 def read_passphrase(file: Path | None) -> bytes | None:
@@ -88,20 +104,13 @@ def read_passphrase(file: Path | None) -> bytes | None:
     return first
 
 
-def _show(identity: Identity, directory: Path, as_json: bool) -> None:
-    facts = {
-        "node_id": str(identity.node_id),
-        "lineage": [str(node_id) for node_id in identity.lineage],
-        "expires_at": identity.expires_at.isoformat(),
-        "renewal_at": identity.renewal_at.isoformat(),
-        "state": str(directory),
-    }
+def _show(facts: dict[str, Any], directory: Path, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(facts))
+        typer.echo(json.dumps({**facts, "state": str(directory)}))
         return
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{identity.node_id}[/bold]")
-    for node_id in identity.lineage[1:]:
+    console.print(f"[bold]{facts['node_id']}[/bold]")
+    for node_id in facts["lineage"][1:]:
         console.print(f"  before      {node_id}")
-    console.print(f"  expires     {identity.expires_at:%Y-%m-%d}, renewed before that by itself")
+    console.print(f"  expires     {facts['expires_at'][:10]}, renewed before that by itself")
     console.print(f"  kept in     {directory}", markup=False)

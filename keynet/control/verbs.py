@@ -25,7 +25,8 @@ def verbs(node: Node) -> dict[str, Any]:
         return describe(node)
 
     async def rotate(_: Mapping[str, Any]) -> Any:
-        return {"node_id": str(await node.rotate())}
+        await node.rotate()
+        return node.identity.facts()
 
     async def audit(params: Mapping[str, Any]) -> Any:
         return _audited(node, params)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -46,6 +47,15 @@ class Identity:
         """When the leaf should be issued again: after two thirds of its life."""
         start = self.chain[0].not_valid_before_utc
         return start + (self.expires_at - start) * 2 / 3
+
+    def facts(self) -> dict[str, Any]:
+        """What anybody may know of it, as JSON types."""
+        return {
+            "node_id": str(self.node_id),
+            "lineage": [str(node_id) for node_id in self.lineage],
+            "expires_at": self.expires_at.isoformat(),
+            "renewal_at": self.renewal_at.isoformat(),
+        }
 
     def rotate(self, now: datetime | None = None) -> Identity:
         """The same node under a new key, whose certificate the old key issues.

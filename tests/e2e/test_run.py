@@ -94,6 +94,9 @@ def test_people_see_what_they_need(spawn: Spawn, isolated_state: Path) -> None:
     assert re.search(r"node +[0-9a-v]{52}", lines[1])
     status = spawn("status")
     assert str(running_node().node_id) in status.line()
+    before = running_node().node_id
+    rotated = json.loads(spawn("id", "rotate", "--json").line())
+    assert rotated["lineage"] == [str(running_node().node_id), str(before)]
     assert node.signal(signal.SIGTERM)[0] == 0
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 
 from keynet.cli import main
 from keynet.cli.id import app
+from keynet.control import ControlServer
 from keynet.identity import IdentityStore
 from keynet.state import StateLock
 
@@ -89,7 +92,24 @@ def test_faults_are_one_line_each(tmp_path: Path) -> None:
     assert "no passphrase" in fault("show", *state, "--passphrase-file", str(tmp_path / "empty"))
 
 
-def test_a_running_nodes_identity_is_not_rotated_under_it(tmp_path: Path) -> None:
+async def test_a_running_node_rotates_its_own(tmp_path: Path) -> None:
+    state = ("--state", str(tmp_path))
+    made = await asyncio.to_thread(facts, "new", *state)
+    store = IdentityStore(tmp_path)
+
+    async def rotate(_: Mapping[str, object]) -> object:
+        return store.rotate().facts()
+
+    with StateLock(tmp_path):
+        node = ControlServer(tmp_path, {"rotate": rotate})
+        await node.start()
+        rotated = await asyncio.to_thread(facts, "rotate", *state)
+        await node.aclose()
+    assert rotated["lineage"] == [rotated["node_id"], made["node_id"]]
+    assert facts("show", *state) == rotated
+
+
+def test_an_identity_that_is_in_use_is_not_rotated_when_no_node_answers(tmp_path: Path) -> None:
     made = facts("new", "--state", str(tmp_path))
     with StateLock(tmp_path):
         assert f"process {os.getpid()}" in fault("rotate", "--state", str(tmp_path))

@@ -89,5 +89,5 @@ async def test_audit_by_client_and_by_peer(nodes: tuple[Node, Node]) -> None:
 async def test_rotate(nodes: tuple[Node, Node]) -> None:
     behind, _ = nodes
     old = behind.node_id
-    assert await verbs(behind)["rotate"]({}) == {"node_id": str(behind.node_id)}
-    assert behind.node_id != old
+    assert await verbs(behind)["rotate"]({}) == behind.identity.facts()
+    assert behind.identity.facts()["lineage"] == [str(behind.node_id), str(old)]
