@@ -6,6 +6,7 @@ Sans-IO, on h11. What a head's target means is in `target.py`, which status an e
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -33,6 +34,9 @@ _EXTRA_FIELDS = {
 
 _PHRASES = {503: "No Path", 526: "Invalid Certificate Chain"}
 """Where HTTP's own phrase is missing or says less."""
+
+_QUOTED = re.compile(r":? (?:bytearray\()?b['\"]")
+"""Where h11's messages begin to quote what came, as Python writes it."""
 
 
 class BadHead(RemoteProtocolError):
@@ -84,13 +88,18 @@ class _Reader:
                 self._h11.receive_data(bytes(data))
             event = self._h11.next_event()
         except h11.RemoteProtocolError as error:
-            raise BadHead(error.error_status_hint, f"malformed head: {error}") from error
+            self._check_size()  # first: how large it is says more than what else is wrong
+            why = _QUOTED.split(str(error))[0]
+            raise BadHead(error.error_status_hint, f"malformed head: {why}") from error
         if event is h11.NEED_DATA:
             return None
-        if self._fed - len(self._early()) > MAX_HEAD:
-            raise BadHead(431, f"the head has more than {MAX_HEAD} bytes")
+        self._check_size()
         assert isinstance(event, h11.Event)
         return event
+
+    def _check_size(self) -> None:
+        if self._fed - len(self._early()) > MAX_HEAD:
+            raise BadHead(431, f"the head has more than {MAX_HEAD} bytes")
 
     def _early(self) -> bytes:
         return self._h11.trailing_data[0]

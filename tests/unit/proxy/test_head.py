@@ -104,6 +104,34 @@ def test_a_head_of_just_the_limit_is_read_and_one_byte_more_is_431() -> None:
     assert status_of(start + b"a" * (padding + 1) + end) == 431
 
 
+def test_a_large_head_is_431_whatever_else_is_wrong_with_it() -> None:
+    no_host = b"CONNECT a:1 HTTP/1.1\r\nX: " + b"a" * 20000 + b"\r\n\r\n"
+    assert status_of(no_host) == 431
+    reader = RequestReader()
+    assert reader.feed(no_host[:MAX_HEAD]) is None
+    with pytest.raises(BadHead) as caught:
+        reader.feed(no_host[MAX_HEAD:])
+    assert caught.value.status == 431
+    assert status_of(b"CONNECT a:1 HTTP/1.1\r\n\r\n" + b"a" * 20000) == 400, "no part of the head"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"hello\r\n\r\n",
+        b"'\x16\x03\x01\r\n\r\n",
+        b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nb c: d\r\n\r\n",
+        b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+    ],
+)
+def test_what_came_is_not_quoted_as_python_writes_it(data: bytes) -> None:
+    with pytest.raises(BadHead) as caught:
+        RequestReader().feed(data)
+    assert "b'" not in str(caught.value)
+    assert "bytearray" not in str(caught.value)
+    assert str(caught.value).startswith("malformed head: ")
+
+
 def test_an_endless_head_is_431_while_it_comes() -> None:
     reader = RequestReader()
     reader.feed(b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\nPad: ")

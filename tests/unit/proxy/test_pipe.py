@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -270,3 +271,22 @@ class TestHold:
     async def test_not_for_longer_than_said(self, piped: Piped) -> None:
         await piped.start(hold=0.001, from_peer=b"SSH-2.0-server")
         assert await piped.reader.readexactly(14) == b"SSH-2.0-server"
+
+
+async def test_ending_a_connection_that_was_reset_unnoticed_is_no_error() -> None:
+    """The socket is gone (ENOTCONN), but asyncio has yet to read that."""
+
+    class Reset(asyncio.Transport):
+        def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+            pass
+
+        def is_closing(self) -> bool:
+            return False
+
+        def write_eof(self) -> None:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    end = TcpEnd(receive_buffer())
+    end.connection_made(Reset())
+    end.write_eof()
+    assert not end.closed, "connection_lost will tell"
