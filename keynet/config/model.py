@@ -180,9 +180,11 @@ def _many(parse: Callable[[str], Any]) -> Reader:
 
 def _allow(value: object) -> tuple[Allow, ...] | Literal["any"]:
     items = value if isinstance(value, list | tuple) else [value]
-    if ANY in items:
-        return ANY
-    return tuple(Allow.parse(_text(item)) for item in items)
+    if ANY not in items:
+        return tuple(Allow.parse(_text(item)) for item in items)
+    if any(item != ANY for item in items):
+        raise ConfigError(f"{ANY!r} allows every node: give it alone, or name the nodes instead")
+    return ANY
 
 
 def _option(text: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ they come from, is in `model.py`.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from dataclasses import dataclass
 from typing import Literal
@@ -82,6 +83,16 @@ def service_port(text: str) -> int:
     return int(text)
 
 
+def check_peer_address(address: SocketAddress) -> None:
+    """Raise ConfigError for an address that cannot be one peer's: datagrams there reach many."""
+    ip = ipaddress.ip_address(address.host)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"):
+        raise ConfigError(f"{address.host} is a multicast or broadcast address, not a node's")
+    if ip.is_unspecified or address.port == 0:
+        raise ConfigError(f"{address} is not an address that can be reached")
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A local server that peers may be let in to, under a port of this node."""
@@ -143,6 +154,8 @@ class StaticPeer:
         peer = cls(NodeId.parse(node_id), Authority.parse(address))
         if peer.address.port == 0:
             raise ConfigError(f"a peer does not listen on port 0: {text!r}")
+        with contextlib.suppress(ValueError):  # a name: what it stands for is seen at the dial
+            check_peer_address(SocketAddress(peer.address.host, peer.address.port))
         return peer
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from keynet.address import NODE_DOMAIN, Authority, NodeId, SocketAddress
-from keynet.config.values import service_port
+from keynet.config.values import check_peer_address, service_port
 from keynet.errors import ConfigError, LookupFailed
 from keynet.rpc.proxy.api import ONLY_SERVICE, Resolver, Target
 
@@ -94,16 +94,6 @@ async def locate(wanted: ClientTarget, resolve: Resolver) -> Target:
             raise LookupFailed(f"no address is known for {host}") from None
     check_peer_address(found[0])
     return Target(wanted.node_id, found[0], wanted.port)
-
-
-def check_peer_address(address: SocketAddress) -> None:
-    """Raise ConfigError for an address that cannot be one peer's: datagrams there reach many."""
-    ip = ipaddress.ip_address(address.host)
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    if ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"):
-        raise ConfigError(f"{address.host} is a multicast or broadcast address, not a node's")
-    if ip.is_unspecified or address.port == 0:
-        raise ConfigError(f"{address} is not an address that can be reached")
 
 
 def _with_address(host: Authority, query: str) -> ClientTarget:
