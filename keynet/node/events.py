@@ -60,6 +60,8 @@ class DialFailed:
 
     peer: NodeId
     reason: str
+    tried: tuple[SocketAddress, ...] = ()
+    """The addresses that were dialled, in turn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from keynet.config.values import LocalAddress
 from keynet.errors import (
     ClosedError,
     ConfigError,
-    DeadlineExceeded,
     KeynetError,
     LocalProtocolError,
 )
@@ -171,15 +170,10 @@ class Node:
     async def connect(self, node_id: NodeId, address: SocketAddress | None = None) -> Connection:
         """A connection to that node: the open one, else a dial to `address` or its static peer.
 
-        Raises LookupFailed, ConnectError, IdentityError or DeadlineExceeded. Cancellable.
+        Raises LookupFailed, ConnectError, IdentityError, DeadlineExceeded (before the setting's
+        deadline) or ConfigError (its own id). Cancellable.
         """
-        try:
-            async with asyncio.timeout(self.config.deadline):
-                return await self.dialer.connect(Target(node_id, address))
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"no connection to {node_id} within {self.config.deadline:g} s"
-            ) from error
+        return await self.dialer.connect(Target(node_id, address))
 
     async def rotate(self) -> NodeId:
         """Give the node a new key, certified by the old one; new connections show it.
@@ -210,6 +204,7 @@ class Node:
             transport=self.config.transport,
             local=self.endpoint.addresses,
             publish=self.events.publish,
+            deadline=self.config.deadline,
         )
         await self._open_forward_proxy()
         self._run(self._accept_connections(), "accept connections")

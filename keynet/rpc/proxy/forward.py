@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from keynet.address import SocketAddress
 from keynet.config.values import LocalAddress, UnixPath
-from keynet.errors import ConfigError, KeynetError, LookupFailed, UnclaimedNodeId
-from keynet.rpc.proxy.api import ByteStream, Dialer, Resolver, Target
+from keynet.errors import ConfigError, DeadlineExceeded, KeynetError, LookupFailed, UnclaimedNodeId
+from keynet.rpc.proxy.api import ByteConnection, ByteStream, Dialer, Resolver, Target
 from keynet.rpc.proxy.audit import Audit, socket_address
 from keynet.rpc.proxy.credentials import Credentials
 from keynet.rpc.proxy.dials import Dials
@@ -146,9 +146,7 @@ class ForwardProxy:
         try:
             head = await self._read_head(end)
             end.when_gone(_this_task().cancel)
-            async with asyncio.timeout(self._deadline):
-                target = await self._target(head)
-                stream, from_peer = await self._open(target)
+            target, stream, from_peer = await self._reach(head)
         except (KeynetError, OSError) as error:
             await self._refuse(end, status_of(error), reason_of(error))
             return
@@ -175,15 +173,34 @@ class ForwardProxy:
             self._without_head.pop(end, None)
         raise BadHead(400, "the connection ended before a complete CONNECT")
 
+    async def _reach(self, head: ConnectHead) -> tuple[Target, ByteStream, bytes]:
+        """What is asked for, and what `_open` gives. Raises DeadlineExceeded, saying what hung."""
+        limit = asyncio.timeout(self._deadline)
+        awaited = "the look-up of the address"
+        try:
+            async with limit:
+                target = await self._target(head)
+                awaited = f"a connection to {target.node_id}"
+                connection = await self._connect(target)
+                awaited = f"an answer of {target.node_id}, which is connected"
+                return target, *await self._open(connection, target)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise DeadlineExceeded(f"timed out after {self._deadline:g} s: {awaited}") from error
+
     async def _target(self, head: ConnectHead) -> Target:
         self._credentials.check(head.credentials)
         return await locate(parse_target(head.target), self._resolve)
 
-    async def _open(self, target: Target) -> tuple[ByteStream, bytes]:
-        """A stream to the target's service, and the service's first bytes, if it has spoken."""
+    async def _connect(self, target: Target) -> ByteConnection:
         connection = await self._dials.connect(target)
         if not connection.peer.matches(target.node_id):
             raise UnclaimedNodeId(f"reached {connection.peer.node_id}, not {target.node_id}")
+        return connection
+
+    async def _open(self, connection: ByteConnection, target: Target) -> tuple[ByteStream, bytes]:
+        """A stream to the target's service, and the service's first bytes, if it has spoken."""
         stream = await connection.open_stream()
         try:
             return stream, await _ask(stream, wire_authority(target))

@@ -10,13 +10,14 @@ import pytest
 
 from keynet.address import NodeId, SocketAddress
 from keynet.config import StaticPeer
-from keynet.errors import HandshakeFailed, LookupFailed
+from keynet.errors import ConfigError, DeadlineExceeded, HandshakeFailed, LookupFailed
 from keynet.node.dialer import ADDRESS_TIMEOUT, MAX_ADDRESSES, PeerDialer
 from keynet.node.events import DialFailed, NodeEvent
 from keynet.rpc.proxy.api import Target
 from keynet.testing.clock import run
 
 PEER = NodeId(bytes(32))
+OWN, OWN_BEFORE = NodeId(b"\1" * 32), NodeId(b"\2" * 32)
 V4 = SocketAddress("192.0.2.1", 4)
 V6 = SocketAddress("2001:db8::1", 6)
 
@@ -26,6 +27,7 @@ class FakeHost:
 
     def __init__(self, *answers: SocketAddress) -> None:
         self.answers = answers
+        self.identity = SimpleNamespace(lineage=(OWN, OWN_BEFORE))
         self.dialled: list[SocketAddress] = []
         self.live: Any = None
 
@@ -50,6 +52,7 @@ def dialer(
         transport="utp",
         local=local,
         publish=events.append,
+        deadline=15.0,
     )
     return made, events
 
@@ -73,7 +76,7 @@ async def test_the_last_failure_is_the_one_told() -> None:
     made, events = dialer(FakeHost(), V4, V6)
     with pytest.raises(HandshakeFailed, match=r"\[2001:db8::1\]:6 is silent"):
         await made.connect(Target(PEER))
-    assert events == [DialFailed(PEER, "[2001:db8::1]:6 is silent")]
+    assert events == [DialFailed(PEER, "[2001:db8::1]:6 is silent", (V4, V6))]
 
 
 async def test_addresses_of_a_family_without_a_socket_are_left_out() -> None:
@@ -132,4 +135,54 @@ async def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> 
     made, _ = dialer(FakeHost())
     made._peers[PEER] = [StaticPeer.parse(f"{PEER}@gone.example:1")]
     with pytest.raises(LookupFailed, match=r"gone\.example"):
+        await made.connect(Target(PEER))
+
+
+class Silent(FakeHost):
+    async def connect(self, node_id: NodeId, remote: SocketAddress, *, transport: str) -> Any:
+        await asyncio.Event().wait()
+
+
+def test_silence_is_told_with_the_addresses_before_the_deadline() -> None:
+    async def program() -> None:
+        made, events = dialer(Silent(), V4, V6)
+        async with asyncio.timeout(15):
+            with pytest.raises(DeadlineExceeded) as caught:
+                await made.connect(Target(PEER))
+        assert f"no answer from {V4}, {V6} within 14.25 s: is node {PEER} running" in str(
+            caught.value
+        )
+        assert events == [DialFailed(PEER, str(caught.value), (V4, V6))]
+
+    run(program())
+
+
+async def test_a_dial_that_nobody_waits_for_any_more_is_told() -> None:
+    made, events = dialer(Silent(), V4)
+    dial = asyncio.ensure_future(made.connect(Target(PEER, V4)))
+    await asyncio.sleep(0)
+    dial.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dial
+    (event,) = events
+    assert isinstance(event, DialFailed)
+    assert event.tried == (V4,)
+    assert str(V4) in event.reason
+
+
+@pytest.mark.parametrize("node_id", [OWN, OWN_BEFORE])
+async def test_its_own_id_is_said_to_be_that(node_id: NodeId) -> None:
+    made, events = dialer(FakeHost())
+    with pytest.raises(ConfigError, match="is this node itself"):
+        await made.connect(Target(node_id, V4))
+    assert len(events) == 1
+
+
+async def test_a_name_that_stands_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def many(host: str, port: int) -> list[SocketAddress]:
+        return [SocketAddress("224.0.0.1", port)]
+
+    monkeypatch.setattr("keynet.node.dialer.resolve_by_system", many)
+    made, _ = dialer(FakeHost(), V4)
+    with pytest.raises(ConfigError, match="multicast"):
         await made.connect(Target(PEER))
