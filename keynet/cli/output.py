@@ -130,6 +130,9 @@ class _PeopleLines:
             "proxy": escape(event.proxy or "none (--proxy HOST:PORT opens one)"),
             "services": escape(services or "none (--expose PORT=HOST:PORT offers one)"),
         }
+        if event.services:
+            nobody = "nobody yet (--allow NODEID lets a node in, --allow any every node)"
+            rows["allowed"] = escape(", ".join(event.allow) or nobody)
         self._console.print(f"keynet {keynet.__version__} is ready; Ctrl-C ends it")
         for name, value in rows.items():
             self._console.print(f"  {name:<9} {value}")
@@ -147,10 +150,12 @@ def _sentence(event: NodeEvent) -> str:
             return f"[red]lost[/red] the connection with {peer}: {escape(str(reason))}"
         case DialFailed(peer, reason):
             return f"[red]could not reach[/red] {peer}: {escape(reason)}"
-        case StreamServed(peer, seconds):
-            return f"served a stream of {peer} for {seconds:.1f} s"
-        case StreamRefused(peer):
-            return f"[red]refused[/red] a stream of {peer}: too many at a time"
+        case StreamServed():
+            return _served(event)
+        case StreamRefused(peer, service, status, reason):
+            what = "a stream" if service is None else f"port {service}"
+            why = escape(reason) if status is None else f"{status} {escape(reason)}"
+            return f"[red]refused[/red] {what} to {peer}: {why}"
         case IdentityChanged(node_id, rotated):
             return (
                 f"the key was rotated: now {node_id}" if rotated else "the certificate was renewed"
@@ -162,3 +167,12 @@ def _sentence(event: NodeEvent) -> str:
         case Stopped(reason):
             return f"[red]closed[/red]: {escape(str(reason))}"
     return str(event)
+
+
+def _served(event: StreamServed) -> str:
+    what = "a built-in protocol" if event.service is None else f"port {event.service}"
+    broken = f", [yellow]broken off[/yellow]: {escape(event.reason)}" if event.reason else ""
+    return (
+        f"served {what} to {event.peer} for {event.seconds:.1f} s: "
+        f"{event.bytes_from_peer} bytes in, {event.bytes_to_peer} out{broken}"
+    )

@@ -30,6 +30,8 @@ class Ready:
     """`HOST:PORT` or `unix:PATH` of the forward proxy."""
     services: dict[int, str]
     """Exposed port to local target."""
+    allow: tuple[str, ...] = ()
+    """Who may reach them, as the setting is written: rules, or `any` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +71,27 @@ class StreamServed:
     """A peer's stream to one of this node's services is over."""
 
     peer: NodeId
+    service: int | None
+    """The port; None for a protocol built into every node."""
     seconds: float
     """How long it was open."""
+    bytes_from_peer: int = 0
+    bytes_to_peer: int = 0
+    reason: str | None = None
+    """What broke it off; None when both sides ended it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRefused:
-    """A peer opened more streams than a node serves at a time."""
+    """A peer's stream led to no service."""
 
     peer: NodeId
+    service: int | None
+    """The port that it asked for; None when it named none."""
+    status: int | None
+    """What it was answered (403: not let in, 404: no such service, 502: the server refused);
+    None when it got no answer."""
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from keynet import plugins
 from keynet.address import NodeId, SocketAddress
 from keynet.config import Config, UnixPath
-from keynet.config.values import LocalAddress
+from keynet.config.values import Allow, LocalAddress
 from keynet.errors import (
     ClosedError,
     ConfigError,
@@ -128,6 +128,7 @@ class Node:
                 self.endpoint.addresses,
                 str(self.proxy) if self.proxy is not None else None,
                 {service.port: str(service.target) for service in self.config.expose},
+                _written(self.config.allow),
             )
         )
 
@@ -304,6 +305,10 @@ class Node:
 async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _written(allow: tuple[Allow, ...] | Literal["any"]) -> tuple[str, ...]:
+    return (allow,) if isinstance(allow, str) else tuple(str(rule) for rule in allow)
 
 
 def _transports(config: Config) -> list[Transport]:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from keynet.address import NodeId
 from keynet.errors import KeynetError, LocallyClosed
 from keynet.node.events import (
     ConnectionLost,
@@ -19,6 +20,7 @@ from keynet.node.events import (
     StreamRefused,
     StreamServed,
 )
+from keynet.rpc.proxy.reverse import Outcome
 
 if TYPE_CHECKING:
     from keynet.transport.connection import Connection
@@ -37,7 +39,7 @@ class Serving:
 
     def __init__(
         self,
-        serve: Callable[[Stream], Awaitable[None]],
+        serve: Callable[[Stream, Outcome], Awaitable[None]],
         publish: Callable[[NodeEvent], None],
         *,
         max_streams: int = MAX_STREAMS,
@@ -94,7 +96,9 @@ class Serving:
         streams = self._streams[connection]
         if len(streams) >= self._max_streams_per_peer or self._total >= self._max_streams:
             stream.reset()
-            self._publish(StreamRefused(connection.peer.node_id))
+            self._publish(
+                StreamRefused(connection.peer.node_id, None, None, "too many streams at a time")
+            )
             return
         self._total += 1
         task = asyncio.create_task(self._one(connection, stream))
@@ -104,15 +108,16 @@ class Serving:
     async def _one(self, connection: Connection, stream: Stream) -> None:
         loop = asyncio.get_running_loop()
         started_at = loop.time()
+        outcome = Outcome()
         try:
-            await self._serve(stream)
+            await self._serve(stream, outcome)
         except KeynetError as error:
             log.info("a stream of %s ended early: %s", connection.peer.node_id.short, error)
         except Exception:
             log.exception("serving a stream of %s failed", connection.peer.node_id.short)
         finally:
             stream.reset()  # harmless after a clean end
-            self._publish(StreamServed(connection.peer.node_id, loop.time() - started_at))
+            self._publish(_ended(connection.peer.node_id, outcome, loop.time() - started_at))
 
     def _finished(self, connection: Connection, task: asyncio.Task[None]) -> None:
         self._total -= 1
@@ -120,6 +125,14 @@ class Serving:
         streams.discard(task)
         if not streams and connection not in self._connections:
             del self._streams[connection]
+
+
+def _ended(peer: NodeId, outcome: Outcome, seconds: float) -> StreamServed | StreamRefused:
+    service, reason = outcome.service, outcome.reason
+    if outcome.status != 200:
+        return StreamRefused(peer, service, outcome.status, reason or "it was broken off here")
+    traffic = outcome.traffic
+    return StreamServed(peer, service, seconds, traffic.from_peer, traffic.to_peer, reason)
 
 
 def _opened(connection: Connection) -> ConnectionOpened:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keynet.address import NodeId
 from keynet.config.values import LocalAddress
@@ -37,6 +37,19 @@ class _Admitted:
     port: int
     target: LocalAddress
     matched: NodeId
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one stream: filled in while it is served, for the owner to see."""
+
+    service: int | None = None
+    """The port that was asked for; None while unknown, and for a built-in protocol."""
+    status: int | None = None
+    """What the peer was answered; None when it left before that."""
+    reason: str | None = None
+    """Why it was refused, or broke off; None when all went well."""
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 class ReverseProxy:
@@ -69,19 +82,21 @@ class ReverseProxy:
         self._buffer = receive_buffer()
         self._running: dict[NodeId, set[asyncio.Task[object]]] = {}
 
-    async def serve(self, stream: ByteStream) -> None:
-        """Serve one accepted stream until it has ended. Raises nothing.
+    async def serve(self, stream: ByteStream, outcome: Outcome | None = None) -> None:
+        """Serve one accepted stream until it has ended, and fill in `outcome`. Raises nothing.
 
         Cancelling breaks the stream off.
         """
+        outcome = outcome or Outcome()
         peer = stream.connection.peer.node_id
         tasks = self._running.setdefault(peer, set())
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
         try:
-            await self._serve(stream)
+            await self._serve(stream, outcome)
         except KeynetError as error:
+            outcome.reason = reason_of(error)
             logger.info("a stream of %s broke off: %s", peer.short, reason_of(error))
             stream.reset()
         except BaseException:
@@ -99,7 +114,7 @@ class ReverseProxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _serve(self, stream: ByteStream) -> None:
+    async def _serve(self, stream: ByteStream, outcome: Outcome) -> None:
         try:
             self._check_room(stream.connection.peer.node_id)
             head = await self._read_head(stream)
@@ -107,14 +122,17 @@ class ReverseProxy:
             if isinstance(wanted, Builtin):
                 handler = self._builtin(wanted)
                 stream.write(ESTABLISHED)
+                outcome.status = 200
                 await handler(stream, head.early)
                 return
-            admitted = self._admit(wanted, stream)
+            outcome.service = self.services.only if wanted.port is None else wanted.port
+            admitted = self._admit(wanted, outcome.service, stream)
             end = await self._dial(admitted)
         except (BadHead, ProxyRefused) as error:
+            outcome.status, outcome.reason = error.status, str(error)
             await self._refuse(stream, error)
             return
-        await self._carry(end, stream, admitted, head.early)
+        await self._carry(end, stream, admitted, head.early, outcome)
 
     def _check_room(self, peer: NodeId) -> None:
         if len(self._running[peer]) > self._max_streams_per_peer:
@@ -140,12 +158,11 @@ class ReverseProxy:
             raise ProxyRefused(404, f"this node does not speak {wanted.name}")
         return handler
 
-    def _admit(self, wanted: ClientTarget, stream: ByteStream) -> _Admitted:
+    def _admit(self, wanted: ClientTarget, port: int | None, stream: ByteStream) -> _Admitted:
         """Whether and where the peer is let in. Who may reach nothing learns of no service."""
         if wanted.node_id not in self.local_ids:
             raise ProxyRefused(404, f"this is not node {wanted.node_id}")
         lineage = stream.connection.peer.lineage
-        port = self.services.only if wanted.port is None else wanted.port
         if not (self.access.knows(lineage) if port is None else self.access.match(lineage, port)):
             raise ProxyRefused(403, "this node does not let you in to that service")
         if port is None:
@@ -167,18 +184,25 @@ class ReverseProxy:
             raise ProxyRefused(502, f"the server of service {admitted.port} refused") from error
 
     async def _carry(
-        self, end: TcpEnd, stream: ByteStream, admitted: _Admitted, early: bytes
+        self,
+        end: TcpEnd,
+        stream: ByteStream,
+        admitted: _Admitted,
+        early: bytes,
+        outcome: Outcome,
     ) -> None:
-        traffic = Traffic()
+        traffic = outcome.traffic
         client = socket_address(end.transport.get_extra_info("sockname"))
         try:
             with self.audit.running(stream, admitted.matched, admitted.port, client, traffic):
                 stream.write(ESTABLISHED)
+                outcome.status = 200
                 error = await pipe(end, stream, traffic, from_peer=early)
         except BaseException:
             end.abort()
             raise
         if error is not None:
+            outcome.reason = str(error)
             logger.info("service %d: a connection broke off: %s", admitted.port, error)
 
     async def _refuse(self, stream: ByteStream, error: BadHead | ProxyRefused) -> None:

@@ -35,8 +35,10 @@ ALL: list[NodeEvent] = [
     ConnectionLost(NODE, None),
     ConnectionLost(NODE, "silence"),
     DialFailed(NODE, "nobody"),
-    StreamServed(NODE, 1.0),
-    StreamRefused(NODE),
+    StreamServed(NODE, 80, 1.0, 5, 6),
+    StreamServed(NODE, None, 1.0, reason="silence"),
+    StreamRefused(NODE, None, None, "too many streams at a time"),
+    StreamRefused(NODE, 22, 403, "not let in"),
     IdentityChanged(NODE, True),
     IdentityChanged(NODE, False),
     EventsMissed(3),
@@ -83,6 +85,18 @@ async def test_people_get_sentences(written: list[bytes]) -> None:
     assert "250.0 ms" in text
     assert "the cable was cut" in text
     assert "3 events were not shown" in text
+    assert f"served port 80 to {NODE} for 1.0 s: 5 bytes in, 6 out\n" in text
+    assert f"refused port 22 to {NODE}: 403 not let in" in text
+
+
+@pytest.mark.parametrize(
+    ("allow", "told"), [((), "nobody yet (--allow NODEID"), (("any",), "any"), (("a=1",), "a=1")]
+)
+async def test_who_may_reach_the_services(
+    written: list[bytes], allow: tuple[str, ...], told: str
+) -> None:
+    await printed([Ready(NODE, (AT,), None, {80: "x:1"}, allow), Stopped(None)], as_json=False)
+    assert f"allowed   {told}" in b"".join(written).decode()
 
 
 @pytest.mark.parametrize("event", ALL[1:], ids=lambda event: type(event).__name__)

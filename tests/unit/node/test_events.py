@@ -85,6 +85,7 @@ def test_json() -> None:
         "udp": ["[::1]:4"],
         "proxy": "127.0.0.1:1",
         "services": {"22": "unix:/s"},
+        "allow": [],
     }
     opened = as_json(ConnectionOpened(NODE, "utp", SocketAddress("1.2.3.4", 5), True, 0.5))
     assert opened["event"] == "connection_opened"

@@ -28,6 +28,7 @@ from keynet.node import (
     NodeEvent,
     Ready,
     Stopped,
+    StreamRefused,
     StreamServed,
 )
 
@@ -46,9 +47,14 @@ async def test_the_whole_path(make_node: MakeNode, echo_port: int) -> None:
 async def test_nobody_is_let_in_by_default(make_node: MakeNode, echo_port: int) -> None:
     behind = await make_node(expose=[f"7=127.0.0.1:{echo_port}"])
     front = await make_node(proxy="127.0.0.1:0", peer=[at(behind)])
+    events = behind.events.subscribe()
     status, _, writer = await connect_through(front, behind.node_id, 7)
     writer.close()
     assert status == 403
+    assert isinstance(await anext(events), ConnectionOpened)
+    reason = "this node does not let you in to that service"
+    assert await anext(events) == StreamRefused(front.node_id, 7, 403, reason)
+    events.close()
 
 
 async def test_either_side_may_open_streams(make_node: MakeNode, echo_port: int) -> None:
@@ -82,7 +88,10 @@ async def test_events_in_order(make_node: MakeNode, echo_port: int) -> None:
 
     answered = await anext(of_behind)
     assert answered == ConnectionOpened(own, "utp", address, False, None)
-    assert isinstance(await anext(of_behind), StreamServed)
+    served = await anext(of_behind)
+    assert isinstance(served, StreamServed)
+    assert (served.peer, served.service, served.reason) == (own, 7, None)
+    assert served.bytes_from_peer == served.bytes_to_peer == len(b"hello")
     of_behind.close()
 
 

@@ -14,6 +14,7 @@ from keynet.errors import ConnectionLost as Lost
 from keynet.errors import KeynetError
 from keynet.node.events import ConnectionLost, NodeEvent, StreamRefused, StreamServed
 from keynet.node.serving import Serving
+from keynet.rpc.proxy.reverse import Outcome
 
 PEER = NodeId(bytes(32))
 
@@ -52,7 +53,7 @@ class FakeConnection:
         return item
 
 
-Serve = Callable[[Any], Awaitable[None]]
+Serve = Callable[[Any, Outcome], Awaitable[None]]
 
 
 def serving(serve: Serve, events: list[NodeEvent], **limits: int) -> Serving:
@@ -65,7 +66,7 @@ async def settle() -> None:
 
 
 async def test_streams_beyond_the_bounds_are_reset() -> None:
-    async def forever(stream: Any) -> None:
+    async def forever(stream: Any, outcome: Outcome) -> None:
         await asyncio.Event().wait()
 
     events: list[NodeEvent] = []
@@ -81,7 +82,7 @@ async def test_streams_beyond_the_bounds_are_reset() -> None:
     assert [s.resets for s in first] == [0, 0, 1]
     assert [s.resets for s in second] == [0, 1]
     assert served.streams == 3
-    assert events.count(StreamRefused(PEER)) == 2
+    assert events.count(StreamRefused(PEER, None, None, "too many streams at a time")) == 2
     await served.aclose()
     await served.aclose()
     assert served.streams == 0
@@ -91,7 +92,8 @@ async def test_streams_beyond_the_bounds_are_reset() -> None:
 async def test_a_place_is_free_again_when_a_stream_ends() -> None:
     ended: list[Any] = []
 
-    async def quick(stream: Any) -> None:
+    async def quick(stream: Any, outcome: Outcome) -> None:
+        outcome.status, outcome.service, outcome.traffic.to_peer = 200, 7, 9
         ended.append(stream)
 
     events: list[NodeEvent] = []
@@ -102,12 +104,13 @@ async def test_a_place_is_free_again_when_a_stream_ends() -> None:
         connection.opens()
         await settle()
     assert len(ended) == 3
-    assert sum(isinstance(event, StreamServed) for event in events) == 3
+    told = [event for event in events if isinstance(event, StreamServed)]
+    assert [(one.service, one.bytes_to_peer) for one in told] == [(7, 9)] * 3
     await served.aclose()
 
 
 async def test_a_stream_that_fails_harms_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
-    async def fails(stream: Any) -> None:
+    async def fails(stream: Any, outcome: Outcome) -> None:
         raise ZeroDivisionError
 
     events: list[NodeEvent] = []
