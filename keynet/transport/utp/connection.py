@@ -13,7 +13,15 @@ from keynet.engine import Datagrams
 from keynet.errors import ClosedByPeer, ConnectionLost, DeadlineExceeded, KeynetError
 from keynet.transport.utp.congestion import CongestionControl
 from keynet.transport.utp.mtu import PathMtu
-from keynet.transport.utp.packet import Packet, PacketType, decode, encode, unwrap
+from keynet.transport.utp.packet import (
+    Packet,
+    PacketType,
+    decode,
+    encode,
+    encode_probe,
+    encode_probe_reply,
+    unwrap,
+)
 from keynet.transport.utp.receiver import Receiver
 from keynet.transport.utp.rtt import INITIAL_RTO
 from keynet.transport.utp.sender import Sender
@@ -74,6 +82,7 @@ class UtpConnection:
         """An acknowledgement is to be sent with the next datagrams."""
         self._ack_at = math.inf
         """When one that waits for an answer to ride on goes out alone."""
+        self._probe_reply = 0
         self._syn_seq = seq_nr if syn is None else syn.seq_nr
         self._syn_ack: bytes | None = None
         self._timestamp_diff = 0
@@ -107,8 +116,13 @@ class UtpConnection:
         """Take one packet of any type but SYN."""
         if packet.type == PacketType.RESET:
             self._receive_reset(packet)
-        elif self._accept_header(packet, now) and packet.type != PacketType.STATE:
-            self._receive_data(packet, now)
+        elif self._accept_header(packet, now):
+            if packet.type != PacketType.STATE:
+                self._receive_data(packet, now)
+            elif packet.probe:
+                self._probe_reply = packet.probe
+            elif packet.probe_reply:
+                self.outbound.probe_arrived(packet.probe_reply, now)
         self.check_finished(now)
 
     def _receive_data(self, packet: Packet, now: float) -> None:
@@ -191,14 +205,16 @@ class UtpConnection:
         if self.state is State.SYN_SENT and now >= self._syn_at and not self._syn_count:
             self._send_syn(now, out)
         self._now_us = int(now * 1e6) & 0xFFFFFFFF
-        if self.state is State.CONNECTED and self.outbound.send(self._stamp, now, out):
-            self.ack_due = self.ack_due and self.inbound.sack != 0
-            self._ack_at = math.inf
+        if self.state is State.CONNECTED:
+            if self.outbound.send(self._stamp, now, out):
+                self.ack_due = self.ack_due and self.inbound.sack != 0
+                self._ack_at = math.inf
+            self._probe_path(now, out)
         if self.ack_due:
             self.ack_due = False
             self._ack_at = math.inf
             if self.state is not State.CLOSED:
-                out.append(Datagrams(self._state_packet()))
+                out.append(Datagrams(self._state_packet(self.inbound.sack)))
         if out:
             self._said_at = now
         return out
@@ -214,7 +230,15 @@ class UtpConnection:
             self.inbound.ack_nr,
         )
 
-    def _state_packet(self) -> bytes:
+    def _probe_path(self, now: float, out: list[Datagrams]) -> None:
+        """Answer the peer's packet size probe, and send our own when one is due."""
+        if self._probe_reply:
+            out.append(Datagrams(encode_probe_reply(self._state_packet(), self._probe_reply)))
+            self._probe_reply = 0
+        if size := self.outbound.due_probe(now):
+            out.append(Datagrams(encode_probe(self._state_packet(), size)))
+
+    def _state_packet(self, sack: int = 0) -> bytes:
         return encode(
             PacketType.STATE,
             self.send_id,
@@ -223,7 +247,7 @@ class UtpConnection:
             self.inbound.advertise(),
             self.outbound.board.next_seq,
             self.inbound.ack_nr,
-            self.inbound.sack,
+            sack,
         )
 
     def _send_syn(self, now: float, out: list[Datagrams]) -> None:

@@ -1,9 +1,9 @@
-"""Packet size discovery with real data (after RFC 8899): how large a datagram the path takes.
+"""Packet size discovery (after RFC 8899): how large a datagram the path takes.
 
-One `PathMtu` serves all streams of a connection, because they share the path. A probe is an
-ordinary DATA packet sent with don't-fragment set. A sequence number cannot be split again, so a
-lost probe is sent once more with fragmentation allowed: a wrong guess costs a round trip and
-never the connection.
+One `PathMtu` serves all streams of a connection, because they share the path. A probe is a padded
+STATE packet with don't-fragment set, which the peer answers. It carries no data: a sequence
+number cannot be split again, so a wrong guess with data would break a stream wherever fragments
+are dropped.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ USUAL_SIZES = (1392, 1452, ETHERNET_SIZE, 4052, 8952)
 """Payloads worth a try below the ceiling: tunnels, Ethernet over IPv6 and IPv4, jumbo frames."""
 MAX_PROBES = 3
 MAX_JUMBO_PROBES = 2
-RETRY_INTERVAL = 1.0
-PROBE_TIMEOUT = 5.0
-"""Seconds after which a probe counts as lost although nobody said so: its stream may be gone."""
+RETRY_INTERVAL = 0.1
+PROBE_TIMEOUT = 1.0
+"""Seconds after which a probe without an answer counts as lost."""
 MAX_LARGE_LOSSES = 3
 """Retransmissions of large packets lost in a row that mean a smaller path: smaller packets may
 still pass, so that no time-out shows it."""

@@ -16,6 +16,10 @@ from keynet.engine import Buffer
 HEADER_SIZE = 20
 VERSION = 1
 SACK_EXTENSION = 1
+PROBE_EXTENSION = 112
+"""Marks a STATE packet that is padded to probe the path. Not in BEP 29; sent to keynet only."""
+PROBE_REPLY_EXTENSION = 113
+"""The size in bytes of a probe that arrived: four bytes, most significant first."""
 MAX_SACK_BYTES = 252
 """Bytes of a selective ACK: one length byte, a multiple of four (BEP 29)."""
 SACK_REACH = 8 * MAX_SACK_BYTES
@@ -55,6 +59,10 @@ class Packet(NamedTuple):
     sack: int
     """Bit i says that `ack_nr + 2 + i` has arrived; 0 without the extension."""
     payload: memoryview
+    probe: int = 0
+    """The packet's own size, when it probes whether the path takes that; else 0."""
+    probe_reply: int = 0
+    """The size of a probe that the sender has received; else 0."""
 
 
 def unwrap(number: int, reference: int) -> int:
@@ -70,7 +78,7 @@ def decode(datagram: Buffer) -> Packet | None:
     kind, extension, connection_id, stamp, diff, window, seq_nr, ack_nr = _HEADER.unpack_from(view)
     if kind & 15 != VERSION or kind >> 4 > PacketType.SYN:
         return None
-    sack, offset, count = 0, HEADER_SIZE, 0
+    sack, probe, probe_reply, offset, count = 0, 0, 0, HEADER_SIZE, 0
     while extension:
         count += 1
         if len(view) < offset + 2 or count > MAX_EXTENSIONS:
@@ -81,9 +89,13 @@ def decode(datagram: Buffer) -> Packet | None:
             return None
         if extension == SACK_EXTENSION:
             sack = int.from_bytes(body, "little")
+        elif extension == PROBE_EXTENSION:
+            probe = len(view)
+        elif extension == PROBE_REPLY_EXTENSION:
+            probe_reply = int.from_bytes(body[:4])
         extension, offset = following, offset + 2 + size
-    payload = view[offset:]
-    return Packet(kind >> 4, connection_id, stamp, diff, window, seq_nr, ack_nr, sack, payload)
+    numbers = (connection_id, stamp, diff, window, seq_nr, ack_nr)
+    return Packet(kind >> 4, *numbers, sack, view[offset:], probe, probe_reply)
 
 
 def encode(
@@ -114,6 +126,16 @@ def _encode_sack(sack: int) -> bytes:
     sack &= (1 << SACK_REACH) - 1
     size = max(4, -(-sack.bit_length() // 32) * 4)
     return bytes((0, size)) + sack.to_bytes(size, "little")
+
+
+def encode_probe(state: bytes, size: int) -> bytes:
+    """A STATE packet without extensions, marked and padded to `size` bytes (at least 22)."""
+    return (state[:1] + bytes((PROBE_EXTENSION,)) + state[2:] + b"\0\0").ljust(size, b"\0")
+
+
+def encode_probe_reply(state: bytes, size: int) -> bytes:
+    """A STATE packet without extensions, saying that a probe of `size` bytes arrived."""
+    return state[:1] + bytes((PROBE_REPLY_EXTENSION,)) + state[2:] + b"\0\4" + size.to_bytes(4)
 
 
 def refusal(packet: Packet) -> bytes:

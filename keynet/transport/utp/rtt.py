@@ -6,6 +6,9 @@ GRANULARITY = 0.001
 INITIAL_RTO = 1.0
 MIN_RTO = 0.3
 """Below RFC 6298's second: tail-loss probes come first, and peers acknowledge at once."""
+MAX_BACKOFF = 2.0
+"""Seconds that back-off alone may grow the RTO to. RFC 6298 asks for 60 or more, for senders that
+wait minutes; here silence ends a connection after 15 s, and a dark path deserves more tries."""
 MAX_RTO = 8.0
 MIN_PROBE_TIMEOUT = 0.01
 REORDERING_FLOOR = 0.001
@@ -43,7 +46,7 @@ class RttEstimator:
             base = INITIAL_RTO
         else:
             base = max(MIN_RTO, self.smoothed + max(GRANULARITY, 4 * self.variation))
-        return min(MAX_RTO, base * (1 << min(self.backoff, 10)))
+        return min(MAX_RTO, max(base, min(MAX_BACKOFF, base * (1 << min(self.backoff, 10)))))
 
     @property
     def probe_timeout(self) -> float:

@@ -79,7 +79,6 @@ class Flight:
         "lost_before",
         "mask",
         "order",
-        "probe",
         "resent",
         "sent_at",
         "tx_in_flight",
@@ -91,8 +90,6 @@ class Flight:
     order: int
     sent_at: float
     resent: bool
-    probe: bool
-    """It probes the path's packet size: its loss says nothing of congestion."""
     delivered: int
     delivered_at: float
     first_sent_at: float
@@ -111,8 +108,6 @@ class News:
     """The latest sent of the flights that were hit: the rate sample is its."""
     spurious: bool = False
     """Something declared lost had arrived after all."""
-    probe_size: int = 0
-    """The size of a packet size probe that arrived."""
 
 
 class Scoreboard:
@@ -154,9 +149,7 @@ class Scoreboard:
         self._starts.append(batch.first)
         self.next_seq = batch.first + batch.count
 
-    def sent(
-        self, batch: Batch, mask: int, now: float, *, resent: bool = False, probe: bool = False
-    ) -> Flight:
+    def sent(self, batch: Batch, mask: int, now: float, *, resent: bool = False) -> Flight:
         """Record one sending of `mask`'s packets (draft-ietf-ccwg-bbr section 4.1.2.2)."""
         if not self.in_flight:
             self.first_sent_at = self.delivered_at = now
@@ -165,7 +158,7 @@ class Scoreboard:
         self._order += 1
         flight = Flight()
         flight.batch, flight.mask, flight.order, flight.sent_at = batch, mask, self._order, now
-        flight.resent, flight.probe = resent, probe
+        flight.resent = resent
         flight.delivered, flight.delivered_at = self.delivered, self.delivered_at
         flight.first_sent_at, flight.lost_before = self.first_sent_at, self.lost_total
         flight.tx_in_flight = self.in_flight
@@ -260,8 +253,6 @@ class Scoreboard:
                 self._note_newest(flight, hit, news, now)
 
     def _note_newest(self, flight: Flight, hit: int, news: News, now: float) -> None:
-        if flight.probe:
-            news.probe_size = flight.batch.stride
         if news.newest is None or flight.order > news.newest.order:
             news.newest = flight
         if flight.resent and now - flight.sent_at < self._least_rtt:

@@ -103,8 +103,6 @@ class Sender:
         if not sack and not board.in_flight and ack == board.una - 1:
             return  # nothing new: the receiver of a one-way stream hears this with each batch
         news = board.acknowledge(ack, sack, now, self.rtt.minimum if self.rtt.smoothed else 0.0)
-        if news.probe_size:
-            self._mtu.probe_acked(news.probe_size, now)
         if news.spurious:
             self.spurious += 1
             self._reordering_steps = min(MAX_REORDERING_STEPS, self._reordering_steps * 2)
@@ -141,9 +139,6 @@ class Sender:
             self._report_loss(flight, mask, now)
 
     def _report_loss(self, flight: Flight, mask: int, now: float) -> None:
-        if flight.probe:
-            self._mtu.probe_lost(flight.batch.stride, now)
-            return
         if flight.resent and flight.batch.stride > BASE_SIZE:
             self._mtu.large_lost_again(now)
         self.congestion.on_loss(lost_report(self.board, flight, mask, now))
@@ -230,8 +225,6 @@ class Sender:
         reach = SACK_REACH - (board.next_seq - board.una)
         if reach <= 0:
             return 0, 0
-        if self.probing_allowed and room > 0 and (probe := self._probe_size(pending, now)):
-            return 1, probe - HEADER_SIZE
         wanted = min(pending + HEADER_SIZE, size + HEADER_SIZE)
         if room < wanted:
             return self._squeezed(room, wanted, size)
@@ -245,11 +238,6 @@ class Sender:
         if waiting < count and board.in_flight:
             return 0, 0  # more comes at once: a whole batch costs no more than a part of one
         return min(count, waiting), size
-
-    def _probe_size(self, pending: int, now: float) -> int:
-        """A packet size to probe now: more than pacing allows at once, it is paid back later."""
-        window = min(self.peer_window - self.outstanding, self.congestion.window)
-        return self._mtu.probe_size(now, min(window, pending + HEADER_SIZE))
 
     def _squeezed(self, room: int, wanted: int, size: int) -> tuple[int, int]:
         """Less than a packet fits: wait for acknowledgements, unless none can come."""
@@ -280,21 +268,16 @@ class Sender:
         stride = min(size + HEADER_SIZE, len(image))
         batch = Batch(board.next_seq, image, stride)
         board.add(batch)
-        probe = stride > self._mtu.size
-        if probe:
-            self._mtu.probe_sent(stride, now)
-        self._record(batch, batch.full, now, probe=probe)
+        self._record(batch, batch.full, now)
         out.append(Datagrams(image, stride))
         return len(image)
 
-    def _record(
-        self, batch: Batch, mask: int, now: float, *, resent: bool = False, probe: bool = False
-    ) -> None:
+    def _record(self, batch: Batch, mask: int, now: float, *, resent: bool = False) -> None:
         size = batch.bytes_of(mask)
         board = self.board
         limited = board.app_limited_until > 0
         self.congestion.on_send(now, size, board.in_flight, limited)
-        board.sent(batch, mask, now, resent=resent, probe=probe)
+        board.sent(batch, mask, now, resent=resent)
         self._pacer.sent(size, now)
         self._active_at = now
         if board.in_flight == size:
@@ -364,9 +347,7 @@ class Sender:
         self._restart_at = now
         if self.rtt.backoff >= MIN_TIMEOUTS and now >= self._heard_at + LOST_AFTER:
             return False
-        for flight, _mask in self.board.lose_all():
-            if flight.probe:
-                self._mtu.probe_lost(flight.batch.stride, now)
+        self.board.lose_all()
         self.congestion.on_timeout(now)
         self._pacer.set_rate(self.congestion.pacing_rate)
         if self.rtt.backoff >= 2 and self.board.oldest_stride > BASE_SIZE:
@@ -387,6 +368,22 @@ class Sender:
             self._resend(*last, stamp, now, out)
 
     # The path
+
+    def due_probe(self, now: float) -> int:
+        """The size of a packet that should now try the path; 0 for none.
+
+        Only a stream that is sending much probes, and only what its window could hold.
+        """
+        if not self.probing_allowed:
+            return 0
+        size = self._mtu.probe_size(now, min(self.congestion.window, self.board.in_flight))
+        if size:
+            self._mtu.probe_sent(size, now)
+        return size
+
+    def probe_arrived(self, size: int, now: float) -> None:
+        """The peer has received a probe of that size."""
+        self._mtu.probe_acked(size, now)
 
     def path_changed(self, rtt: float | None, now: float) -> None:
         """Another path: round trips, back-off and congestion state start anew."""

@@ -14,6 +14,8 @@ from keynet.transport.utp.packet import (
     decode,
     encode,
     encode_batch,
+    encode_probe,
+    encode_probe_reply,
     is_data_batch,
     payload_of,
     runs,
@@ -143,3 +145,20 @@ def test_the_struct_takes_every_timestamp() -> None:
     datagram = encode(PacketType.DATA, 1, (1 << 40) + 5, 0, 0, 1 << 20, -1)
     assert struct.unpack(">I", datagram[4:8]) == (5,)
     assert decoded(datagram).ack_nr == 0xFFFF
+
+
+class TestProbe:
+    @pytest.mark.parametrize("size", [22, 23, 1472, 65_507])
+    def test_is_padded_to_its_size_and_says_so(self, size: int) -> None:
+        state = encode(PacketType.STATE, 3, 0, 0, 100, 5, 9)
+        wire = encode_probe(state, size)
+        assert len(wire) == size
+        packet = decode(wire)
+        assert packet is not None
+        assert (packet.type, packet.probe, packet.ack_nr) == (PacketType.STATE, size, 9)
+
+    def test_is_answered_with_the_size_that_arrived(self) -> None:
+        state = encode(PacketType.STATE, 3, 0, 0, 100, 5, 9)
+        packet = decode(encode_probe_reply(state, 1472))
+        assert packet is not None
+        assert (packet.probe, packet.probe_reply, len(packet.payload)) == (0, 1472, 0)

@@ -68,6 +68,13 @@ class TestPacketSize:
         transfer(scene, 2_000_000)
         assert scene.dialer.engine.stats()["packet_size"] == found
 
+    def test_a_path_that_also_drops_fragments_breaks_nothing(self) -> None:
+        """Sockets know no fragments of a relay: what is too big for it is gone for ever."""
+        scene = plain_scene(link=LinkModel(latency=0.01, mtu=1300), mtu_ceiling=65_507)
+        packets = sent_packets(scene)
+        transfer(scene, 1_000_000)
+        assert max(len(p.payload) for p in packets if p.type == PacketType.DATA) < 1300
+
     def test_probes_that_fail_cost_a_little_and_break_nothing(self) -> None:
         small = plain_scene(link=LinkModel(latency=0.02, mtu=1232), mtu_ceiling=1232)
         wrong = plain_scene(link=LinkModel(latency=0.02, mtu=1232), mtu_ceiling=65_507)

@@ -12,6 +12,7 @@ from keynet.engine import Datagrams
 from keynet.transport.utp.congestion import Acked, Lost
 from keynet.transport.utp.mtu import BASE_SIZE, PathMtu
 from keynet.transport.utp.packet import SACK_REACH, Packet, PacketType, decode, encode
+from keynet.transport.utp.rtt import MAX_BACKOFF
 from keynet.transport.utp.sender import (
     LOST_AFTER,
     MAX_BATCH_BYTES,
@@ -181,7 +182,7 @@ class TestWindows:
             rig.due()
         pauses = [b - a for a, b in itertools.pairwise(times)]
         assert pauses == sorted(pauses)
-        assert pauses[-1] > 2 * pauses[0]
+        assert pauses[-1] == MAX_BACKOFF >= 2 * pauses[0]
 
     def test_a_window_that_stays_closed_is_probed_ever_less(self) -> None:
         rig = Rig(window=0)
@@ -318,7 +319,7 @@ class TestLoss:
                 seen.append(rig.now)
                 assert [p.seq_nr for p in out] == [2, 3, 4, 5]
         pauses = [b - a for a, b in itertools.pairwise(seen)]
-        assert pauses == pytest.approx([pauses[0], 2 * pauses[0], 4 * pauses[0]])
+        assert pauses == pytest.approx([pauses[0], 2 * pauses[0], MAX_BACKOFF])
         rig.ack(out)
         assert rig.received() == rig.whole
         assert rig.sender.rtt.backoff == 0
@@ -398,43 +399,30 @@ class TestPacketSize:
         rig.control.window = 20 * SIZE
         return rig
 
-    def test_a_probe_is_one_packet_with_dont_fragment(self) -> None:
+    def test_a_stream_that_sends_much_probes_and_uses_what_it_finds(self) -> None:
         rig = self.rig()
+        assert rig.sender.due_probe(rig.now) == 0
         out = rig.send()
-        assert [len(p.payload) + 20 for p in out[:2]] == [1472, SIZE]
-        assert not any(batch.may_fragment for batch in rig.batches)
+        assert {len(p.payload) + 20 for p in out} == {SIZE}
+        assert rig.sender.due_probe(rig.now) == 1472
+        assert rig.sender.due_probe(rig.now) == 0
         rig.ack(out)
+        rig.sender.probe_arrived(1472, rig.now)
         assert {len(p.payload) + 20 for p in rig.send()} == {1472}
+        assert not any(batch.may_fragment for batch in rig.batches)
 
-    def test_a_lost_probe_is_no_congestion_and_is_sent_again_with_fragments(self) -> None:
+    def test_nobody_is_probed_before_it_is_allowed(self) -> None:
         rig = self.rig()
-        probe, *rest = rig.send()
-        rig.ack(rest)
-        rig.batches.clear()
-        again = rig.due()
-        assert probe.seq_nr in [p.seq_nr for p in again]
-        assert [batch.may_fragment for batch in rig.batches if batch.stride > SIZE] == [True]
-        assert rig.control.lost == []
-        rig.ack(again)
-        assert rig.next_seq > probe.seq_nr
-
-    def test_a_probe_in_the_tail_does_not_end_the_search(self) -> None:
-        rig = self.rig(size=1452)
-        rig.send()  # and lost; the tail-loss probe brings it again
-        rig.ack(rig.due())
-        assert rig.received() == rig.whole
-        rig.source.data = bytes(100_000)
-        rig.now += 10
-        rig.ack(rig.send())
-        rig.now += 2
-        rig.source.data = bytes(100_000)
-        assert max(len(p.payload) for p in rig.send()) == 1452
+        rig.sender.probing_allowed = False
+        rig.send()
+        assert rig.sender.due_probe(rig.now) == 0
 
     def test_large_packets_that_vanish_while_small_ones_pass_are_noticed(self) -> None:
         """A path that shrank under an application that keeps saying short things."""
         rig = self.rig()
-        while rig.mtu.size < 1472:
-            rig.ack(rig.send())
+        out = rig.send()
+        rig.sender.probe_arrived(rig.sender.due_probe(rig.now), rig.now)
+        rig.ack(out)
         rig.source.data = b""
         rig.ack(rig.send())
         rig.source.data = bytes(1400)
