@@ -8,6 +8,7 @@ built-in implementations are found the same way as everybody else's.
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,11 +112,12 @@ def create(group: str, name: str, contract: type, **settings: object) -> Any:
     """What the plugin's factory makes of `settings`, checked against the layer's `contract`.
 
     `contract` is a runtime-checkable Protocol. Raises what `load` raises, ConfigError when the
-    factory says so of a setting's value, PluginLoadFailed when it fails otherwise (an unknown
-    setting, for one), and ContractBroken when its product
-    lacks part of the contract or goes by another name than its entry point.
+    factory does not know a setting or says so of its value, PluginLoadFailed when it fails
+    otherwise, and ContractBroken when its product lacks part of the contract or goes by
+    another name than its entry point.
     """
     factory = load(group, name)
+    _check_settings(group, name, factory, settings)
     try:
         product = factory(**settings)
     except ConfigError:
@@ -133,6 +135,18 @@ def create(group: str, name: str, contract: type, **settings: object) -> Any:
     if product.name != name:  # type: ignore[attr-defined]
         raise ContractBroken(f"plugin {name!r} calls itself {product.name!r}")  # type: ignore[attr-defined]
     return product
+
+
+def _check_settings(group: str, name: str, factory: Factory, settings: dict[str, object]) -> None:
+    parameters = inspect.signature(factory).parameters
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return
+    unknown = [setting for setting in settings if setting not in parameters]
+    if unknown:
+        raise ConfigError(
+            f"the {group.rpartition('.')[2]} {name!r} has no option {unknown[0]!r}; "
+            f"it has: {', '.join(parameters) or 'none'}"
+        )
 
 
 def _entry_points(group: str) -> list[_EntryPoint]:

@@ -1,12 +1,14 @@
 """The `keynet` command: one verb a file, imported only when it is the one that was asked for."""
 
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import keynet
-from keynet.errors import ConfigError, KeynetError
+from keynet.errors import ConfigError, KeynetError, PluginNotFound
 
 if TYPE_CHECKING:
     import typer
@@ -32,12 +34,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        application(args)(args=args, prog_name="keynet")
+        try:
+            application(args)(args=args, prog_name="keynet")
+        finally:
+            sys.stdout.flush()  # here, where a full disk can be told
     except KeynetError as error:
         print(f"keynet: {error}", file=sys.stderr)
-        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from error
+        wrong = isinstance(error, ConfigError | PluginNotFound)
+        raise SystemExit(2 if wrong else 1) from error
+    except OSError as error:
+        _drop_output()
+        print(f"keynet: the system refused: {error.strerror or error}", file=sys.stderr)
+        raise SystemExit(1) from error
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
+
+
+def _drop_output() -> None:
+    """Let the interpreter's last flush succeed: it would fail again, with a traceback."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def application(args: Sequence[str]) -> "typer.Typer":

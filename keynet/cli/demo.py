@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from keynet import plugins
 from keynet.address import Authority, NodeId
 from keynet.cli.demo_processes import Child, NodeChild
 from keynet.cli.signals import before, stop_event
@@ -24,6 +25,7 @@ from keynet.control import RunningNode, call, running_node
 from keynet.errors import ConfigError, DeadlineExceeded, KeynetError
 from keynet.identity import Identity, IdentityStore
 from keynet.rpc.grpc import aio_channel
+from keynet.transport.api import GROUP
 
 PORT = 50051
 """The service's port in the server's node; nothing listens on it locally."""
@@ -45,6 +47,7 @@ def command(
     state is temporary and nothing is left behind.
     """
     _check_grpcio()
+    plugins.load(GROUP, transport)  # before the first step
     if not asyncio.run(_until_signal(Narrator(as_json), transport)):
         raise typer.Exit(130)
 

@@ -64,7 +64,9 @@ class Child:
     async def end(self) -> int:
         """End it in order, and give its exit status; killed when it takes too long. Idempotent."""
         process = self._running
-        if process.returncode is None:
+        assert process.stdout is not None
+        # After its last line it ends by itself: to signal it then would reap it behind asyncio.
+        if process.returncode is None and not process.stdout.at_eof():
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
         try:

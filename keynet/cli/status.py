@@ -73,7 +73,7 @@ def _connections(status: dict[str, Any]) -> Iterator[str]:
             f"open for {one['age_seconds']:.0f} s",
         ]
         if isinstance(rtt, int | float):
-            facts.append(f"round trip {rtt:.1f} ms")
+            facts.append(f"round trip {rtt:.1f} ms" if rtt else "round trip unknown")
         yield one["peer"]
         yield "  " + ", ".join(facts)
     if status["connection_count"] > len(status["connections"]):

@@ -257,7 +257,10 @@ class Node:
         )
         self._stack.push_async_callback(self.forward_proxy.aclose)
         if self.config.proxy is not None:
-            await self.forward_proxy.listen(self.config.proxy)
+            try:
+                await self.forward_proxy.listen(self.config.proxy)
+            except ConfigError as error:
+                raise ConfigError(f"{error}; choose another address with --proxy") from error
 
     def _choose_token(self) -> str | None:
         if self.config.proxy_token is not None or self.config.proxy is None:

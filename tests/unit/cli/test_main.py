@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,9 @@ def test_help_loads_nothing_heavy() -> None:
         (["run", "--config", "/no/such.toml"], "cannot read the configuration file"),
         (["run", "--passphrase-file", "/no/such"], "/no/such cannot be read"),
         (["run", "--transport-option", "congestion=warp"], "no congestion control is called"),
+        (["run", "--transport", "pigeon"], "no installed distribution offers the transport"),
+        (["demo", "--transport", "pigeon"], "no installed distribution offers the transport"),
+        (["run", "--transport-option", "nope=3"], "'utp' has no option 'nope'; it has: congestion"),
         (["forward", "80"], "expected LOCAL=NODEID:PORT, not '80'"),
     ],
 )
@@ -79,7 +83,6 @@ def test_a_wrong_setting_is_one_line_and_status_2(
     [
         (["status"], "no node is running"),
         (["forward", f"80={NODE}:1"], "no node is running"),
-        (["run", "--transport", "pigeon"], "no installed distribution offers the transport"),
     ],
 )
 def test_other_failures_are_one_line_and_status_1(
@@ -96,3 +99,19 @@ def test_a_wrong_command_line_is_status_2(keynet: Keynet, args: list[str]) -> No
     status, _, err = keynet(*args)
     assert status == 2
     assert "Error" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
+@pytest.mark.parametrize("args", [["plugins"], ["plugins", "--json"]])
+def test_a_full_disk_is_one_line(args: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "keynet", *args],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+        )
+    assert done.stderr == "keynet: the system refused: No space left on device\n"
+    assert done.returncode == 1
