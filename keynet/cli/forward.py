@@ -56,7 +56,10 @@ async def _serve(
     try:
         for forward in wanted:
             way = Way(proxy, token, Authority.of_node(forward.node_id, forward.port))
-            listener = await listen(forward.local, way, _failed)
+            try:
+                listener = await listen(forward.local, way, _failed)
+            except ConfigError as error:
+                raise ConfigError(f"{error}; choose another LOCAL for {forward}") from error
             listeners.append(listener)
             _told(forward, listener.address, as_json)
         await stop.wait()

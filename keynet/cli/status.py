@@ -20,9 +20,20 @@ def command(
         Path | None,
         typer.Option(metavar="DIR", help="State directory of the node (else $KEYNET_STATE)."),
     ] = None,
+    client: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Who is behind this client of a local server?"),
+    ] = None,
+    peer: Annotated[
+        str | None, typer.Option(metavar="NODEID", help="What goes to and from this node?")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what the running node is, has and is connected to, its proxy's token included."""
+    if client is not None or peer is not None:
+        wanted = {"peer": peer} if client is None else {"client": client}
+        _audit(call(state_dir(state), "audit", **wanted), as_json)
+        return
     status = call(state_dir(state), "status")
     if as_json:
         typer.echo(json.dumps(status, ensure_ascii=False))
@@ -31,6 +42,22 @@ def command(
     for name, values in _rows(status):
         for index, value in enumerate(values):
             console.print(f"[dim]{'' if index else name:<13}[/dim]{value}")
+
+
+def _audit(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    tunnels = [(way, one) for way, all_ in found.items() for one in all_]
+    for way, one in tunnels:
+        preposition = "to" if way == "to_peers" else "from"
+        typer.echo(
+            f"{preposition} {one['peer']} at {one['remote']}, service {one['service'] or 'only'}, "
+            f"client {one['client'] or 'on a Unix socket'}, {one['bytes_from_peer']} bytes in, "
+            f"{one['bytes_to_peer']} out"
+        )
+    if not tunnels:
+        typer.echo("none")
 
 
 def _rows(status: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:

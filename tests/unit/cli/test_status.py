@@ -1,0 +1,36 @@
+"""`keynet status --client` and `--peer`: who is behind a connection."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .conftest import Keynet
+
+TUNNEL = {
+    "peer": "abc",
+    "remote": "[::1]:4",
+    "service": 80,
+    "client": "127.0.0.1:5",
+    "bytes_from_peer": 6,
+    "bytes_to_peer": 7,
+}
+
+
+@pytest.mark.parametrize("flag", ["client", "peer"])
+def test_the_audit(keynet: Keynet, monkeypatch: pytest.MonkeyPatch, flag: str) -> None:
+    answer: dict[str, Any] = {"to_peers": [], "from_peers": [TUNNEL]}
+
+    def call(state: object, verb: str, **params: str) -> dict[str, Any]:
+        assert (verb, params) == ("audit", {flag: "x"})
+        return answer
+
+    monkeypatch.setattr("keynet.cli.status.call", call)
+    assert keynet("status", f"--{flag}", "x").out == (
+        "from abc at [::1]:4, service 80, client 127.0.0.1:5, 6 bytes in, 7 out\n"
+    )
+    assert json.loads(keynet("status", f"--{flag}", "x", "--json").out) == answer
+    answer["from_peers"] = []
+    assert keynet("status", f"--{flag}", "x").out == "none\n"
