@@ -74,7 +74,7 @@ def application(args: Sequence[str]) -> "typer.Typer":
 
     app = typer.Typer(
         name="keynet",
-        help="Reach a server on another key-identified node, across NATs, over one UDP socket.",
+        help="Reach a server on another key-identified node, securely, over one UDP socket.",
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,

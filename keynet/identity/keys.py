@@ -52,7 +52,9 @@ def key_from_pem(block: bytes, passphrase: bytes | None) -> Ed25519PrivateKey:
     """
     encrypted = ENCRYPTED_LABEL.encode() in block.split(b"\n", 1)[0]
     if encrypted and not passphrase:
-        raise KeyFileError("the key is encrypted, and no passphrase was given")
+        raise KeyFileError(
+            "the key is encrypted: give the passphrase in KEYNET_PASSPHRASE or by --passphrase-file"
+        )
     try:
         key = serialization.load_pem_private_key(block, passphrase if encrypted else None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
