@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_looked_for_is_a_key_file_error(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("passphrase", "message"),
-    [(b"wrong", "wrong passphrase"), (None, "KEYNET_PASSPHRASE"), (b"", "no passphrase")],
+    [(b"wrong", "wrong passphrase"), (None, "KEYNET_PASSPHRASE"), (b"", "KEYNET_PASSPHRASE")],
 )
 def test_a_locked_key(store: IdentityStore, passphrase: bytes | None, message: str) -> None:
     store.create(b"right")
