@@ -82,7 +82,7 @@ def test_ctrl_c_cleans_up(tmp_path: Path) -> None:
 def test_a_transport_that_does_not_exist(tmp_path: Path) -> None:
     demo = start(tmp_path, "--transport", "pigeon")
     _, err = demo.communicate(timeout=50)
-    assert demo.returncode == 1
+    assert demo.returncode == 2
     assert "no installed distribution offers the transport 'pigeon'" in err
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keynet.address import Authority, NodeId
+from keynet.address import Authority, NodeId, SocketAddress
 from keynet.config import Allow, Forward, Service, StaticPeer, UnixPath
-from keynet.config.values import listen_address, local_address, proxy_token
+from keynet.config.values import check_peer_address, listen_address, local_address, proxy_token
 from keynet.errors import ConfigError
 
 node_ids = st.binary(min_size=32, max_size=32).map(NodeId)
@@ -18,12 +19,27 @@ ports = st.integers(1, 65535)
 names = st.from_regex(r"[a-z][a-z0-9.-]{0,20}", fullmatch=True)
 hosts = names | st.ip_addresses().map(str)
 authorities = st.builds(Authority, hosts, ports)
+
+
+def is_a_peers(authority: Authority) -> bool:
+    """Whether a node can be there: names are looked up later."""
+    try:
+        address = SocketAddress(str(ipaddress.ip_address(authority.host)), authority.port)
+    except ValueError:
+        return True
+    try:
+        check_peer_address(address)
+    except ConfigError:
+        return False
+    return True
+
+
 locals_ = authorities | st.from_regex(r"/[a-z=:/]{1,20}", fullmatch=True).map(UnixPath)
 
 values = st.one_of(
     st.builds(Service, ports, locals_),
     st.builds(Allow, node_ids, st.none() | st.frozensets(ports, min_size=1, max_size=5)),
-    st.builds(StaticPeer, node_ids, authorities),
+    st.builds(StaticPeer, node_ids, authorities.filter(is_a_peers)),
     st.builds(Forward, locals_, node_ids, ports),
 )
 
