@@ -2,7 +2,7 @@
 
 A plugin is a factory function under the entry-point group `keynet.transport` that returns a
 `Transport`. It writes no socket code and no path logic: the link below it owns the addresses, the
-asyncio shell (`keynet.transport.shell`) above it owns tasks and timers.
+asyncio shell (`keynet.transport.connection`, `.stream`, `.host`) above it owns tasks and timers.
 """
 
 from __future__ import annotations
