@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keynet.address import NodeId, SocketAddress
-from keynet.rpc.proxy.api import ByteStream
+from keynet.rpc.api import ByteStream
 from keynet.rpc.proxy.pipe import Traffic
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 
 from keynet.address import NodeId, SocketAddress
-from keynet.rpc.proxy.api import ByteConnection, Dialer, Target
+from keynet.rpc.api import ByteConnection
+from keynet.rpc.proxy.api import Dialer, Target
 
 _Key = tuple[NodeId, SocketAddress | None]
 

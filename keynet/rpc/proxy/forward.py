@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from keynet.address import SocketAddress
 from keynet.config.values import LocalAddress, UnixPath
 from keynet.errors import ConfigError, DeadlineExceeded, KeynetError, LookupFailed, UnclaimedNodeId
-from keynet.rpc.proxy.api import ByteConnection, ByteStream, Dialer, Resolver, Target
+from keynet.rpc.api import ByteConnection, ByteStream
+from keynet.rpc.proxy.api import Dialer, Resolver, Target
 from keynet.rpc.proxy.audit import Audit, socket_address
 from keynet.rpc.proxy.credentials import Credentials
 from keynet.rpc.proxy.dials import Dials

@@ -14,7 +14,7 @@ import asyncio
 from dataclasses import dataclass
 
 from keynet.errors import ClosedByPeer, KeynetError
-from keynet.rpc.proxy.api import ByteStream
+from keynet.rpc.api import ByteStream
 from keynet.rpc.proxy.tcp import TcpEnd
 
 CHUNK = 262144

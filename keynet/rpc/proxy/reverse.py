@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from keynet.address import NodeId
 from keynet.config.values import LocalAddress
 from keynet.errors import ConfigError, KeynetError, ProxyRefused
-from keynet.rpc.proxy.api import ByteStream
+from keynet.rpc.api import ByteStream
 from keynet.rpc.proxy.audit import Audit, socket_address
 from keynet.rpc.proxy.head import ESTABLISHED, BadHead, ConnectHead, RequestReader, brief_refusal
 from keynet.rpc.proxy.pipe import Traffic, pipe

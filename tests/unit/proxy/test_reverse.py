@@ -14,7 +14,7 @@ from keynet.address import Authority, NodeId
 from keynet.config.values import Allow, Service, UnixPath
 from keynet.errors import ClosedByPeer, ConnectionLost
 from keynet.identity import Identity
-from keynet.rpc.proxy.api import ByteStream
+from keynet.rpc.api import ByteStream
 from keynet.rpc.proxy.head import Answer, AnswerReader
 from keynet.rpc.proxy.reverse import ReverseProxy
 from keynet.rpc.proxy.services import Access, Services

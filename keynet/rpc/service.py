@@ -1,0 +1,237 @@
+"""Service definitions: plain typed functions, and what is read from their signatures.
+
+Nothing here knows a wire. A `Service` has a name, a version and methods; a `Method` says its kind
+and its types, which the bindings encode with msgspec.
+
+    greeter = Service("greeter")
+
+    @greeter.method
+    async def hello(name: str) -> str:
+        return f"hello {name}"
+
+    @greeter.method
+    async def count(to: int) -> AsyncIterator[int]:
+        for n in range(to):
+            yield n
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import msgspec
+
+from keynet.errors import ConfigError
+from keynet.rpc.api import Call
+
+R = TypeVar("R")
+P = ParamSpec("P")
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
+_RESERVED = frozenset({"rpc"})
+"""JSON-RPC 2.0 section 4 keeps method names that begin with `rpc.` for itself."""
+
+_STREAMS: tuple[Any, ...] = (
+    collections.abc.AsyncIterator,
+    collections.abc.AsyncIterable,
+    collections.abc.AsyncGenerator,
+)
+
+
+class Kind(Enum):
+    """Who streams: nobody, the server, the client, or both."""
+
+    UNARY = "unary"
+    SERVER_STREAM = "server_stream"
+    CLIENT_STREAM = "client_stream"
+    DUPLEX = "duplex"
+
+    @property
+    def client_streams(self) -> bool:
+        return self in (Kind.CLIENT_STREAM, Kind.DUPLEX)
+
+    @property
+    def server_streams(self) -> bool:
+        return self in (Kind.SERVER_STREAM, Kind.DUPLEX)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[P, R]):
+    """One method of a service. Calling it calls the function itself, with no network."""
+
+    service: str
+    """The service's name on the wire: `greeter`, or `greeter.v2`."""
+    name: str
+    kind: Kind
+    params: type[Any]
+    """A msgspec.Struct with a field for each parameter; `dict` when the method is untyped."""
+    item: Any
+    """The type of each item that the client streams; None when it streams none."""
+    result: Any
+    """The type of the result, or of each item that the server streams."""
+    function: Callable[P, R] | None
+    """None when only the name is known."""
+    call_parameter: str | None = None
+    """The parameter that takes the `Call`."""
+    items_parameter: str | None = None
+    """The parameter that takes the client's stream."""
+    doc: str = ""
+    """The function's docstring."""
+
+    @property
+    def full_name(self) -> str:
+        """What callers ask for: `greeter.hello`."""
+        return f"{self.service}.{self.name}"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self.function is None:
+            raise ConfigError(f"{self.full_name} is known by name only")
+        return self.function(*args, **kwargs)
+
+
+def untyped(full_name: str, kind: Kind) -> Method[..., Any]:
+    """A method known by its name alone: parameters are a dict, results what the codec makes."""
+    service, dot, name = full_name.rpartition(".")
+    if not dot or not service or not name or len(full_name) > 200 or not full_name.isascii():
+        raise ConfigError(f"a method is named service.method, not {full_name!r}")
+    item = Any if kind.client_streams else None
+    return Method(service, name, kind, dict, item, Any, None)
+
+
+class Service:
+    """A named, versioned set of methods; the same object serves and describes."""
+
+    def __init__(self, name: str, *, version: int = 1, public: bool = False) -> None:
+        """`version` counts breaking changes: version 1 is `name` on the wire, later ones are
+        `name.v2` and so on, and may be served side by side. A `public` service answers every
+        authenticated peer, rate-limited; others answer whom access rules name.
+
+        Raises ConfigError.
+        """
+        if not _NAME.fullmatch(name) or name in _RESERVED:
+            raise ConfigError(
+                f"a service is named in lower-case letters, digits and underscores, not {name!r}"
+            )
+        if version < 1:
+            raise ConfigError(f"a version is 1 or more, not {version}")
+        self.name = name if version == 1 else f"{name}.v{version}"
+        """The name on the wire."""
+        self.public = public
+        self._methods: dict[str, Method[..., Any]] = {}
+
+    def __iter__(self) -> Iterator[Method[..., Any]]:
+        return iter(self._methods.values())
+
+    def __getitem__(self, name: str) -> Method[..., Any]:
+        return self._methods[name]
+
+    def __len__(self) -> int:
+        return len(self._methods)
+
+    def method(self, function: Callable[P, R]) -> Method[P, R]:
+        """Add a function or bound method under its own name; use it as a decorator.
+
+        Raises ConfigError when its signature cannot be carried.
+        """
+        made = _read(self.name, function)
+        if made.name in self._methods:
+            raise ConfigError(f"{made.full_name} is defined twice")
+        self._methods[made.name] = made
+        return made
+
+
+def _read(service: str, function: Callable[P, R]) -> Method[P, R]:
+    name = function.__name__
+    where = f"{service}.{name}"
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{where}: a method is named in lower-case letters, digits, underscores")
+    hints = _hints(where, function)
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    call_parameter = items_parameter = None
+    item: Any = None
+    for parameter in inspect.signature(function).parameters.values():
+        hint = _hint_of(where, parameter, hints)
+        if hint is Call:
+            call_parameter = parameter.name
+        elif (streamed := _streamed(hint)) is not None:
+            if items_parameter is not None:
+                raise ConfigError(f"{where}: a client streams once; take one AsyncIterator")
+            items_parameter, item = parameter.name, streamed
+        elif parameter.default is inspect.Parameter.empty:
+            fields.append((parameter.name, hint))
+        else:
+            fields.append((parameter.name, hint, parameter.default))
+    result, server_streams = _result(where, function, hints)
+    kind = _kind(items_parameter is not None, server_streams)
+    params = _params_struct(where, name, fields)
+    _check_carried(where, item, result)
+    doc = inspect.getdoc(function) or ""
+    return Method(
+        service, name, kind, params, item, result, function, call_parameter, items_parameter, doc
+    )
+
+
+def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError) as error:
+        raise ConfigError(f"{where}: its annotations cannot be read: {error}") from error
+
+
+def _hint_of(where: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> Any:
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        raise ConfigError(f"{where}: parameters have names; {parameter} has none on the wire")
+    if parameter.name not in hints:
+        raise ConfigError(f"{where}: parameter {parameter.name} needs a type")
+    return hints[parameter.name]
+
+
+def _streamed(hint: Any) -> Any:
+    """T, when `hint` is an async iterator of T; else None."""
+    if typing.get_origin(hint) in _STREAMS:
+        return typing.get_args(hint)[0]
+    return Any if hint in _STREAMS else None
+
+
+def _result(where: str, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[Any, bool]:
+    if "return" not in hints:
+        raise ConfigError(f"{where} needs a return type")
+    streamed = _streamed(hints["return"])
+    if inspect.iscoroutinefunction(function):
+        if streamed is not None:
+            raise ConfigError(f"{where} returns a stream: yield its items, or leave out `async`")
+        return hints["return"], False
+    if streamed is None:
+        raise ConfigError(f"{where} must be an async function or an async generator")
+    return streamed, True
+
+
+def _kind(client_streams: bool, server_streams: bool) -> Kind:
+    if client_streams:
+        return Kind.DUPLEX if server_streams else Kind.CLIENT_STREAM
+    return Kind.SERVER_STREAM if server_streams else Kind.UNARY
+
+
+def _params_struct(where: str, name: str, fields: list[Any]) -> type[msgspec.Struct]:
+    try:
+        made = msgspec.defstruct(f"{name}_params", fields, kw_only=True, forbid_unknown_fields=True)
+        msgspec.json.Decoder(made)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: its parameters cannot be carried: {error}") from error
+    return made
+
+
+def _check_carried(where: str, *types: Any) -> None:
+    for one in types:
+        try:
+            msgspec.json.Decoder(one)
+            msgspec.msgpack.Decoder(one)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{where}: {one} cannot be carried: {error}") from error
