@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from keynet.address import NodeId, SocketAddress
 from keynet.engine import Buffer
 from keynet.errors import KeynetError
 from keynet.identity import PeerIdentity
-
-if TYPE_CHECKING:
-    from keynet.rpc.service import Method
+from keynet.rpc.method import Method
 
 GROUP = "keynet.rpc"
 """The entry-point group of bindings."""
