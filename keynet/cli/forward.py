@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from keynet.address import Authority
+from keynet.address import Authority, NodeId
 from keynet.cli import loop
 from keynet.cli.signals import stop_event
 from keynet.cli.tunnel import Way, listen
@@ -18,14 +18,16 @@ from keynet.config.values import LocalAddress, is_loopback
 from keynet.control import running_node
 from keynet.errors import ConfigError
 from keynet.rpc.proxy.listener import Listener
+from keynet.rpc.proxy.target import builtin_authority
 
 
 def command(
     forwards: Annotated[
         list[str],
         typer.Argument(
-            metavar="LOCAL=NODEID:PORT",
-            help="LOCAL is PORT (on 127.0.0.1; 0: a free one), HOST:PORT or unix:PATH.",
+            metavar="LOCAL=NODEID:PORT|PROTOCOL",
+            help="LOCAL is PORT (on 127.0.0.1; 0: a free one), HOST:PORT or unix:PATH. "
+            "PROTOCOL is one built into the peer, as jsonrpc.",
         ),
     ],
     state: Annotated[
@@ -55,7 +57,7 @@ async def _serve(
     listeners: list[Listener] = []
     try:
         for forward in wanted:
-            way = Way(proxy, token, Authority.of_node(forward.node_id, forward.port))
+            way = Way(proxy, token, _authority(forward.node_id, forward.service))
             try:
                 listener = await listen(forward.local, way, _failed)
             except ConfigError as error:
@@ -68,8 +70,14 @@ async def _serve(
             await listener.aclose()
 
 
+def _authority(node_id: NodeId, service: int | str) -> Authority:
+    if isinstance(service, str):
+        return builtin_authority(node_id, service)
+    return Authority.of_node(node_id, service)
+
+
 def _told(forward: Forward, local: LocalAddress, as_json: bool) -> None:
-    remote = f"{forward.node_id}:{forward.port}"
+    remote = f"{forward.node_id}:{forward.service}"
     if as_json:
         line = json.dumps({"event": "forwarding", "local": str(local), "remote": remote})
     else:

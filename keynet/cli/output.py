@@ -152,8 +152,8 @@ def _sentence(event: NodeEvent) -> str:
             return f"[red]could not reach[/red] {peer}: {escape(reason)}"
         case StreamServed():
             return _served(event)
-        case StreamRefused(peer, service, status, reason):
-            what = "a stream" if service is None else f"port {service}"
+        case StreamRefused(peer, service, status, reason, protocol):
+            what = protocol or ("a stream" if service is None else f"port {service}")
             why = escape(reason) if status is None else f"{status} {escape(reason)}"
             return f"[red]refused[/red] {what} to {peer}: {why}"
         case IdentityChanged(node_id, rotated):
@@ -170,9 +170,8 @@ def _sentence(event: NodeEvent) -> str:
 
 
 def _served(event: StreamServed) -> str:
-    what = "a built-in protocol" if event.service is None else f"port {event.service}"
     broken = f", [yellow]broken off[/yellow]: {escape(event.reason)}" if event.reason else ""
-    return (
-        f"served {what} to {event.peer} for {event.seconds:.1f} s: "
-        f"{event.bytes_from_peer} bytes in, {event.bytes_to_peer} out{broken}"
-    )
+    what = event.protocol or f"port {event.service}"
+    if event.protocol is None:
+        broken = f": {event.bytes_from_peer} bytes in, {event.bytes_to_peer} out{broken}"
+    return f"served {what} to {event.peer} for {event.seconds:.1f} s{broken}"

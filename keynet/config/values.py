@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,6 +75,14 @@ def listen_address(text: str) -> SocketAddress:
         return SocketAddress.parse(text)
     except ConfigError as error:
         raise ConfigError(f"{error}; for every address write 0.0.0.0:PORT or [::]:PORT") from error
+
+
+_PROTOCOL = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
+
+
+def is_protocol(text: str) -> bool:
+    """Whether `text` may name a protocol that is built into nodes: never taken for a node id."""
+    return _PROTOCOL.fullmatch(text) is not None
 
 
 def service_port(text: str) -> int:
@@ -164,25 +173,30 @@ class StaticPeer:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A local port that leads to one service of one peer."""
+    """A local port that leads to one service, or built-in protocol, of one peer."""
 
     local: LocalAddress
     node_id: NodeId
-    port: int
+    service: int | str
+    """The port, or the protocol's name, such as `jsonrpc`."""
 
     @classmethod
     def parse(cls, text: str) -> Forward:
-        """Read `LOCAL=NODEID:PORT`; LOCAL is `PORT` (of 127.0.0.1), `HOST:PORT` or `unix:PATH`."""
+        """Read `LOCAL=NODEID:PORT` or `LOCAL=NODEID:PROTOCOL`.
+
+        LOCAL is `PORT` (of 127.0.0.1), `HOST:PORT` or `unix:PATH`.
+        """
         local, equals, remote = text.rpartition("=")
-        node_id, colon, port = remote.partition(":")
+        node_id, colon, service = remote.partition(":")
         if not equals or not colon:
-            raise ConfigError(f"expected LOCAL=NODEID:PORT, not {text!r}")
+            raise ConfigError(f"expected LOCAL=NODEID:PORT or :PROTOCOL, not {text!r}")
         on_loopback = local.isascii() and local.isdigit()
         where = local_address(f"127.0.0.1:{local}" if on_loopback else local)
-        return cls(where, NodeId.parse(node_id), service_port(port))
+        named = service if is_protocol(service) else service_port(service)
+        return cls(where, NodeId.parse(node_id), named)
 
     def __str__(self) -> str:
-        return f"{self.local}={self.node_id}:{self.port}"
+        return f"{self.local}={self.node_id}:{self.service}"
 
 
 def proxy_token(text: str) -> str:

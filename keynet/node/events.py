@@ -72,13 +72,16 @@ class StreamServed:
 
     peer: NodeId
     service: int | None
-    """The port; None for a protocol built into every node."""
+    """The port; None for a built-in protocol."""
     seconds: float
     """How long it was open."""
     bytes_from_peer: int = 0
     bytes_to_peer: int = 0
+    """Both of services alone; a built-in protocol's are not counted."""
     reason: str | None = None
     """What broke it off; None when both sides ended it."""
+    protocol: str | None = None
+    """The built-in protocol, such as `jsonrpc`; None for a service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class StreamRefused:
     """What it was answered (403: not let in, 404: no such service, 502: the server refused);
     None when it got no answer."""
     reason: str
+    protocol: str | None = None
+    """The built-in protocol that it asked for."""
 
 
 @dataclass(frozen=True, slots=True)

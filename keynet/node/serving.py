@@ -128,11 +128,12 @@ class Serving:
 
 
 def _ended(peer: NodeId, outcome: Outcome, seconds: float) -> StreamServed | StreamRefused:
-    service, reason = outcome.service, outcome.reason
+    service, protocol, reason = outcome.service, outcome.protocol, outcome.reason
     if outcome.status != 200:
-        return StreamRefused(peer, service, outcome.status, reason or "it was broken off here")
-    traffic = outcome.traffic
-    return StreamServed(peer, service, seconds, traffic.from_peer, traffic.to_peer, reason)
+        why = reason or "it was broken off here"
+        return StreamRefused(peer, service, outcome.status, why, protocol)
+    up, down = outcome.traffic.from_peer, outcome.traffic.to_peer
+    return StreamServed(peer, service, seconds, up, down, reason, protocol)
 
 
 def _opened(connection: Connection) -> ConnectionOpened:

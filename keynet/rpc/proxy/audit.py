@@ -34,8 +34,8 @@ class ProxiedConnection:
     """The peer's UDP address now."""
     local: SocketAddress | None
     """This side's UDP address."""
-    service: int | None
-    """The port asked for; None for the only exposed one."""
+    service: int | str | None
+    """The port asked for, or a built-in protocol's name; None for the only exposed one."""
     client: SocketAddress | None
     """Where the local connection comes from, as its server sees it; None for a Unix socket."""
     opened_at: float
@@ -51,7 +51,7 @@ class _Entry:
         self,
         stream: ByteStream,
         matched: NodeId,
-        service: int | None,
+        service: int | str | None,
         client: SocketAddress | None,
         traffic: Traffic,
     ) -> None:
@@ -96,7 +96,7 @@ class Audit:
         self,
         stream: ByteStream,
         matched: NodeId,
-        service: int | None,
+        service: int | str | None,
         client: SocketAddress | None,
         traffic: Traffic,
     ) -> Iterator[None]:

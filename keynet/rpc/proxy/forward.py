@@ -13,29 +13,27 @@ from collections.abc import Sequence
 
 from keynet.address import SocketAddress
 from keynet.config.values import LocalAddress, UnixPath
-from keynet.errors import ConfigError, DeadlineExceeded, KeynetError, LookupFailed, UnclaimedNodeId
-from keynet.rpc.api import ByteConnection, ByteStream
+from keynet.errors import ConfigError, DeadlineExceeded, KeynetError, LookupFailed
+from keynet.rpc.api import ByteStream
 from keynet.rpc.proxy.api import Dialer, Resolver, Target
 from keynet.rpc.proxy.audit import Audit, socket_address
 from keynet.rpc.proxy.credentials import Credentials
 from keynet.rpc.proxy.dials import Dials
 from keynet.rpc.proxy.head import (
     ESTABLISHED,
-    AnswerReader,
     BadHead,
     ConnectHead,
     RequestReader,
     refusal,
 )
 from keynet.rpc.proxy.listener import Listener, listen
+from keynet.rpc.proxy.opening import open_tunnel, reach
 from keynet.rpc.proxy.pipe import Traffic, pipe
-from keynet.rpc.proxy.status import check_answer, reason_of, status_of
-from keynet.rpc.proxy.target import locate, parse_target, wire_authority
+from keynet.rpc.proxy.status import reason_of, status_of
+from keynet.rpc.proxy.target import locate, parse_target
 from keynet.rpc.proxy.tcp import TcpEnd, receive_buffer
 
 logger = logging.getLogger(__name__)
-
-_READ = 16384
 
 
 async def resolve_by_system(host: str, port: int) -> Sequence[SocketAddress]:
@@ -175,16 +173,19 @@ class ForwardProxy:
         raise BadHead(400, "the connection ended before a complete CONNECT")
 
     async def _reach(self, head: ConnectHead) -> tuple[Target, ByteStream, bytes]:
-        """What is asked for, and what `_open` gives. Raises DeadlineExceeded, saying what hung."""
+        """What is asked for, its stream, and the first bytes of what it leads to.
+
+        Raises DeadlineExceeded, saying what hung.
+        """
         limit = asyncio.timeout(self._deadline)
         awaited = "the look-up of the address"
         try:
             async with limit:
                 target = await self._target(head)
                 awaited = f"a connection to {target.node_id}"
-                connection = await self._connect(target)
+                connection = await reach(self._dials, target)
                 awaited = f"an answer of {target.node_id}, which is connected"
-                return target, *await self._open(connection, target)
+                return target, *await open_tunnel(connection, target)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -193,21 +194,6 @@ class ForwardProxy:
     async def _target(self, head: ConnectHead) -> Target:
         self._credentials.check(head.credentials)
         return await locate(parse_target(head.target), self._resolve)
-
-    async def _connect(self, target: Target) -> ByteConnection:
-        connection = await self._dials.connect(target)
-        if not connection.peer.matches(target.node_id):
-            raise UnclaimedNodeId(f"reached {connection.peer.node_id}, not {target.node_id}")
-        return connection
-
-    async def _open(self, connection: ByteConnection, target: Target) -> tuple[ByteStream, bytes]:
-        """A stream to the target's service, and the service's first bytes, if it has spoken."""
-        stream = await connection.open_stream()
-        try:
-            return stream, await _ask(stream, wire_authority(target))
-        except BaseException:
-            stream.reset()
-            raise
 
     async def _carry(
         self,
@@ -219,7 +205,8 @@ class ForwardProxy:
         from_peer: bytes,
     ) -> None:
         client = socket_address(end.transport.get_extra_info("peername"))
-        with self.audit.running(stream, target.node_id, target.port, client, traffic):
+        service = target.port if target.builtin is None else target.builtin
+        with self.audit.running(stream, target.node_id, service, client, traffic):
             error = await pipe(
                 end, stream, traffic, to_peer=to_peer, from_peer=from_peer, hold=self._hold
             )
@@ -231,18 +218,6 @@ class ForwardProxy:
         end.when_gone(None)
         end.write(refusal(status, reason))
         await end.finish(self._linger)
-
-
-async def _ask(stream: ByteStream, authority: str) -> bytes:
-    """CONNECT to the peer's service; what came behind the answer. Raises ProxyRefused, BadHead."""
-    reader = AnswerReader(authority)
-    stream.write(reader.request)
-    while data := await stream.read(_READ):
-        answer = reader.feed(data)
-        if answer is not None:
-            check_answer(answer)
-            return answer.early
-    raise BadHead(502, "the peer's proxy broke off before it answered")
 
 
 def _this_task() -> asyncio.Task[object]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from keynet.address import NodeId
-from keynet.config.values import LocalAddress
+from keynet.config.values import LocalAddress, is_protocol
 from keynet.errors import ConfigError, KeynetError, ProxyRefused
-from keynet.rpc.api import ByteStream
+from keynet.rpc.api import ByteStream, StreamHandler
 from keynet.rpc.proxy.audit import Audit, socket_address
 from keynet.rpc.proxy.head import ESTABLISHED, BadHead, ConnectHead, RequestReader, brief_refusal
 from keynet.rpc.proxy.pipe import Traffic, pipe
@@ -23,9 +23,6 @@ from keynet.rpc.proxy.target import Builtin, ClientTarget, parse_authority
 from keynet.rpc.proxy.tcp import TcpEnd, connect, receive_buffer
 
 logger = logging.getLogger(__name__)
-
-BuiltinHandler = Callable[[ByteStream, bytes], Awaitable[None]]
-"""Serves a built-in protocol: the stream, whose 200 has been sent, and the bytes already read."""
 
 _READ = 16384
 
@@ -45,6 +42,8 @@ class Outcome:
 
     service: int | None = None
     """The port that was asked for; None while unknown, and for a built-in protocol."""
+    protocol: str | None = None
+    """The built-in protocol that was asked for."""
     status: int | None = None
     """What the peer was answered; None when it left before that."""
     reason: str | None = None
@@ -61,7 +60,6 @@ class ReverseProxy:
         services: Services,
         access: Access,
         *,
-        builtins: Mapping[str, BuiltinHandler] | None = None,
         head_timeout: float = 10.0,
         dial_timeout: float = 5.0,
         max_streams: int = 2048,
@@ -74,13 +72,29 @@ class ReverseProxy:
         self.access = access
         self.audit = Audit()
         """Who is connected to what."""
-        self._builtins = builtins or {}
+        self._builtins: dict[str, StreamHandler] = {}
         self._head_timeout = head_timeout
         self._dial_timeout = dial_timeout
         self._max_streams = max_streams
         self._max_streams_per_peer = max_streams_per_peer
         self._buffer = receive_buffer()
         self._running: dict[NodeId, set[asyncio.Task[object]]] = {}
+
+    def serve_protocol(self, name: str, handler: StreamHandler | None) -> None:
+        """Hand new streams to the built-in protocol `name` to `handler`; None refuses them.
+
+        The handler gets a stream whose 200 is sent, and answers for whom it lets in. Raises
+        ConfigError for a name that no CONNECT can carry.
+        """
+        if not is_protocol(name):
+            raise ConfigError(
+                f"a built-in protocol is named in at most 31 lower-case letters, digits and "
+                f"hyphens, not {name!r}"
+            )
+        if handler is None:
+            self._builtins.pop(name, None)
+        else:
+            self._builtins[name] = handler
 
     async def serve(self, stream: ByteStream, outcome: Outcome | None = None) -> None:
         """Serve one accepted stream until it has ended, and fill in `outcome`. Raises nothing.
@@ -120,6 +134,7 @@ class ReverseProxy:
             head = await self._read_head(stream)
             wanted = _parse(head.target)
             if isinstance(wanted, Builtin):
+                outcome.protocol = wanted.name
                 handler = self._builtin(wanted)
                 stream.write(ESTABLISHED)
                 outcome.status = 200
@@ -152,7 +167,7 @@ class ReverseProxy:
             raise BadHead(400, "no complete CONNECT came in time") from error
         raise BadHead(400, "the stream ended before a complete CONNECT")
 
-    def _builtin(self, wanted: Builtin) -> BuiltinHandler:
+    def _builtin(self, wanted: Builtin) -> StreamHandler:
         handler = self._builtins.get(wanted.name)
         if handler is None:
             raise ProxyRefused(404, f"this node does not speak {wanted.name}")

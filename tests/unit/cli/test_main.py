@@ -65,7 +65,7 @@ def test_help_loads_nothing_heavy() -> None:
         (["run", "--transport", "pigeon"], "no installed distribution offers the transport"),
         (["demo", "--transport", "pigeon"], "no installed distribution offers the transport"),
         (["run", "--transport-option", "nope=3"], "'utp' has no option 'nope'; it has: congestion"),
-        (["forward", "80"], "expected LOCAL=NODEID:PORT, not '80'"),
+        (["forward", "80"], "expected LOCAL=NODEID:PORT or :PROTOCOL, not '80'"),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_status_2(

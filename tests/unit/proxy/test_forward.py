@@ -12,6 +12,7 @@ import pytest
 from keynet import errors
 from keynet.address import Authority, NodeId, SocketAddress
 from keynet.config.values import UnixPath
+from keynet.rpc.api import ByteStream
 from keynet.rpc.proxy.api import Target
 from keynet.rpc.proxy.credentials import basic
 from keynet.rpc.proxy.forward import ForwardProxy
@@ -56,6 +57,23 @@ class TestConnect:
             Target(pair.server.node_id, address, None),
             Target(pair.server.node_id, address, 80),
         ]
+
+    async def test_to_a_protocol_built_into_the_peer(self, connect: Connect) -> None:
+        async def shout(stream: ByteStream, early: bytes) -> None:
+            stream.write((early or await stream.read()).upper())
+            await stream.aclose()
+
+        async with proxy_pair() as pair:
+            pair.reverse.serve_protocol("jsonrpc", shout)
+            client = await connect(pair, target=f"jsonrpc.{pair.server.node_id}.keynet:0")
+            assert await client.answer() == 200
+            (running,) = pair.forward.audit.connections()
+            assert running.service == "jsonrpc"
+            client.send(b"hello")
+            assert await client.reader.readexactly(5) == b"HELLO"
+            client = await connect(pair, target=f"grpc.{pair.server.node_id}.keynet:0")
+            assert await client.answer() == 404
+        assert pair.dialer.dialled[0] == Target(pair.server.node_id, builtin="jsonrpc")
 
     async def test_by_name_asks_the_resolver(
         self, serve: Serve, connect: Connect, echo: Any

@@ -12,11 +12,11 @@ import pytest
 
 from keynet.address import Authority, NodeId
 from keynet.config.values import Allow, Service, UnixPath
-from keynet.errors import ClosedByPeer, ConnectionLost
+from keynet.errors import ClosedByPeer, ConfigError, ConnectionLost
 from keynet.identity import Identity
 from keynet.rpc.api import ByteStream
 from keynet.rpc.proxy.head import Answer, AnswerReader
-from keynet.rpc.proxy.reverse import ReverseProxy
+from keynet.rpc.proxy.reverse import Outcome, ReverseProxy
 from keynet.rpc.proxy.services import Access, Services
 from keynet.testing.streams import MemoryStream, connected
 
@@ -225,16 +225,48 @@ async def test_streams_that_break_raise_nothing() -> None:
         await peer.served()
 
 
-async def test_builtin_protocols_are_handed_their_stream() -> None:
-    async def upper(stream: ByteStream, early: bytes) -> None:
-        stream.write(early.upper())
-        await stream.aclose()
+async def upper(stream: ByteStream, early: bytes) -> None:
+    stream.write(early.upper())
+    await stream.aclose()
 
-    async with asking(access=Access(), builtins={"jsonrpc": upper}) as (peer, _):
-        stream = await peer.open()
-        stream.write(AnswerReader("jsonrpc.keynet:0").request + b"hello")
-        assert (await stream.read()).startswith(b"HTTP/1.1 200 ")
-        assert await stream.read() == b"HELLO"
+
+class TestBuiltinProtocols:
+    async def test_are_handed_their_stream(self) -> None:
+        async with asking(access=Access()) as (peer, proxy):
+            proxy.serve_protocol("jsonrpc", upper)
+            stream = await peer.open()
+            stream.write(AnswerReader("jsonrpc.keynet:0").request + b"hello")
+            assert (await stream.read()).startswith(b"HTTP/1.1 200 ")
+            assert await stream.read() == b"HELLO"
+
+    async def test_come_and_go_while_the_proxy_runs(self) -> None:
+        async with asking(access=Access()) as (peer, proxy):
+            assert (await peer.ask("grpc.keynet:0"))[0].status == 404
+            proxy.serve_protocol("grpc", upper)
+            proxy.serve_protocol("jsonrpc", upper)
+            assert (await peer.ask("grpc.keynet:0"))[0].status == 200
+            proxy.serve_protocol("grpc", None)
+            proxy.serve_protocol("grpc", None)
+            answer, _ = await peer.ask("grpc.keynet:0")
+            assert (answer.status, answer.reason) == (404, "this node does not speak grpc")
+            assert (await peer.ask("jsonrpc.keynet:0"))[0].status == 200
+
+    async def test_are_named_in_the_outcome(self) -> None:
+        async with asking(access=Access()) as (peer, proxy):
+            proxy.serve_protocol("jsonrpc", upper)
+            for name, status in (("jsonrpc", 200), ("grpc", 404)):
+                stream = await peer.near.open_stream()
+                stream.write(AnswerReader(f"{name}.keynet:0").request)
+                outcome = Outcome()
+                await proxy.serve(await peer._far.accept_stream(), outcome)
+                assert (outcome.protocol, outcome.status) == (name, status)
+                assert outcome.service is None
+
+    async def test_with_other_names_are_refused_at_once(self) -> None:
+        async with asking() as (_, proxy):
+            for name in ("Grpc", "", "a.b", "x" * 32):
+                with pytest.raises(ConfigError):
+                    proxy.serve_protocol(name, upper)
 
 
 class TestAudit:

@@ -12,6 +12,7 @@ from keynet.rpc.proxy.api import Target
 from keynet.rpc.proxy.target import (
     Builtin,
     ClientTarget,
+    builtin_authority,
     locate,
     parse_authority,
     parse_target,
@@ -88,11 +89,38 @@ def test_other_forms_are_refused(text: str) -> None:
         parse_target(text)
 
 
-def test_builtin_protocols_are_named_between_nodes_only() -> None:
-    assert parse_authority("jsonrpc.keynet:0") == Builtin("jsonrpc")
-    for text in ("jsonrpc.keynet:1", "gopher.keynet:0"):
+@pytest.mark.parametrize("name", ["jsonrpc", "grpc", "a", "a-2", "x" * 31])
+def test_builtin_protocols(name: str) -> None:
+    """Of the node itself between nodes, of a node that is named for its clients."""
+    assert parse_authority(f"{name}.keynet:0") == Builtin(name)
+    assert parse_authority(f"{name.upper()}.KeyNet:0") == Builtin(name)
+    wanted = ClientTarget(NODE, None, builtin=name)
+    assert parse_target(f"{name}.{NODE}.keynet:0") == wanted
+    assert parse_target(f"{name.upper()}.{str(NODE).upper()}.Keynet:0") == wanted
+    assert parse_target(str(builtin_authority(NODE, name))) == wanted
+
+
+@pytest.mark.parametrize("name", ["", "2", "-", "a_b", "a.b", "x" * 32, "ſ"])
+def test_names_that_no_builtin_protocol_has(name: str) -> None:
+    for text in (f"{name}.keynet:0", f"{name}.{NODE}.keynet:0"):
         with pytest.raises(ConfigError):
             parse_authority(text)
+        with pytest.raises(ConfigError):
+            parse_target(text)
+
+
+def test_builtin_protocols_have_no_port() -> None:
+    with pytest.raises(ConfigError, match="jsonrpc has port 0"):
+        parse_authority("jsonrpc.keynet:1")
+    with pytest.raises(ConfigError, match="jsonrpc has port 0"):
+        parse_target(f"jsonrpc.{NODE}.keynet:1")
+
+
+def test_clients_say_whose_builtin_protocol() -> None:
+    with pytest.raises(ConfigError, match=r"say whose: jsonrpc\.<nodeid>"):
+        parse_target("jsonrpc.keynet:0")
+    with pytest.raises(ConfigError):
+        parse_authority(f"jsonrpc.{NODE}.keynet:0")
 
 
 @pytest.mark.parametrize("port", [None, 1, 65535])
@@ -100,9 +128,16 @@ def test_what_is_asked_of_the_peer_reads_back(port: int | None) -> None:
     assert parse_authority(wire_authority(Target(NODE, None, port))) == ClientTarget(NODE, port)
 
 
+def test_a_builtin_protocol_asked_of_the_peer_reads_back() -> None:
+    target = Target(NODE, builtin="jsonrpc")
+    assert parse_authority(wire_authority(target)) == Builtin("jsonrpc")
+
+
 class TestLocate:
     async def test_a_node_alone_needs_no_look_up(self) -> None:
         assert await locate(ClientTarget(NODE, 5), no_resolver) == Target(NODE, None, 5)
+        wanted = ClientTarget(NODE, None, builtin="grpc")
+        assert await locate(wanted, no_resolver) == Target(NODE, builtin="grpc")
 
     async def test_numeric_hosts_are_not_looked_up(self) -> None:
         wanted = ClientTarget(NODE, None, Authority("2001:DB8::0:1", 4000))
