@@ -1,4 +1,4 @@
-"""Recognising STUN (RFC 8489) among other protocols on one socket. Pure; reads no attributes."""
+"""Recognising STUN (RFC 8489) among other protocols on one socket; reads no attributes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ def is_stun(datagram: Buffer) -> bool:
     head = bytes(datagram[:HEADER])
     if head[4:8] != MAGIC_COOKIE or int.from_bytes(head[2:4]) != size - HEADER:
         return False
-    if size < HEADER + 8 or bytes(datagram[-8:-4]) != _FINGERPRINT:
+    if not has_fingerprint(datagram):
         return True
     checksum = binascii.crc32(datagram[:-8]) ^ _FINGERPRINT_XOR
     return int.from_bytes(bytes(datagram[-4:])) == checksum
+
+
+def has_fingerprint(datagram: Buffer) -> bool:
+    """Whether a STUN message ends in a FINGERPRINT, right or wrong; `is_stun` checks it."""
+    return len(datagram) >= HEADER + 8 and bytes(datagram[-8:-4]) == _FINGERPRINT
