@@ -30,6 +30,7 @@ KeynetError
 │   ├── LocallyClosed
 │   ├── ClosedByPeer            the peer reset or closed it on purpose
 │   └── ConnectionLost          the path died; carries the reason
+│       └── PeerReplaced        another node answers at that address now
 ├── DeadlineExceeded            also a TimeoutError
 ├── RpcError                    status, message, details
 └── LookupFailed                nobody knows that node
@@ -168,6 +169,10 @@ class ConnectionLost(ClosedError):
         super().__init__(reason)
         self.reason = reason
         """One line for people: what was lost, and how that was noticed."""
+
+
+class PeerReplaced(ConnectionLost):
+    """Another node has proved itself at the address of a peer that had fallen silent."""
 
 
 class DeadlineExceeded(KeynetError, TimeoutError):

@@ -56,6 +56,12 @@ class PeerIdentity:
         """Whether `node_id` is the peer's current id or one that it had before."""
         return node_id in self.lineage
 
+    def supersedes(self, other: PeerIdentity) -> bool:
+        """Whether it is the same node's newer key, or the same key's newer certificate."""
+        if self.node_id != other.node_id:
+            return self.matches(other.node_id)
+        return self.chain[0].not_valid_before_utc > other.chain[0].not_valid_before_utc
+
     def certificates_pem(self) -> str:
         """The chain as PEM text, leaf first, as audit needs it."""
         return "".join(cert.public_bytes(Encoding.PEM).decode("ascii") for cert in self.chain)

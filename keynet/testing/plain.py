@@ -13,8 +13,9 @@ from keynet.address import NodeId
 from keynet.engine import Buffer
 from keynet.errors import KeynetError
 from keynet.identity import Identity, PeerIdentity
-from keynet.transport.api import Capability, LinkInfo
-from keynet.transport.utp import Engine, Settings, Utp
+from keynet.transport.api import Capability
+from keynet.transport.channel import SecureChannel
+from keynet.transport.utp import Settings, Utp
 
 
 class PlainChannel:
@@ -84,5 +85,7 @@ class PlainUtp(Utp):
         super().__init__(Settings(congestion, random or SystemRandom(), max_packet))
         self._peer = peer
 
-    def _engine(self, link: LinkInfo, local: Identity, expected: NodeId | None) -> Engine:
-        return Engine(link, lambda _opened_here: PlainChannel(self._peer), self._settings)
+    def _channel(
+        self, local: Identity, opened_here: bool, expected: NodeId | None
+    ) -> SecureChannel:
+        return PlainChannel(self._peer)

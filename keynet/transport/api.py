@@ -66,6 +66,13 @@ class HandshakeCompleted:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerIdentityChanged:
+    """The peer has proved a newer key, or a newer certificate, of the same lineage."""
+
+    peer: PeerIdentity
+
+
+@dataclass(frozen=True, slots=True)
 class StreamEstablished:
     """A stream opened by this side can be written and read."""
 
@@ -119,6 +126,7 @@ class ConnectionTerminated:
 
 TransportEvent = (
     HandshakeCompleted
+    | PeerIdentityChanged
     | StreamEstablished
     | StreamOpened
     | StreamReadable
@@ -134,6 +142,13 @@ class TransportEngine(Engine[TransportEvent], Protocol):
 
     def path_changed(self, mtu: int, rtt: float | None, now: float) -> None:
         """The link moved to another path: forget congestion, round-trip and back-off state."""
+
+    def identity_changed(self, local: Identity, now: float) -> None:
+        """This node has a newer identity of the same lineage: prove it from now on.
+
+        Streams go on. The peer must have learned of it (PeerIdentityChanged there) when a stream
+        that is opened after this is established.
+        """
 
     def open_stream(self, now: float) -> StreamId:
         """Start a stream; StreamEstablished or StreamClosed follows."""

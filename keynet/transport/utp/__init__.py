@@ -13,9 +13,8 @@ from keynet.transport.channel import SecureChannel
 from keynet.transport.tls import TlsChannel
 from keynet.transport.utp import congestion as algorithms
 from keynet.transport.utp.engine import Engine
-from keynet.transport.utp.factory import Settings
+from keynet.transport.utp.factory import ChannelFactory, Settings
 from keynet.transport.utp.packet import HEADER_SIZE, VERSION, PacketType, decode, refusal
-from keynet.transport.utp.stream import ChannelFactory
 from keynet.transport.utp.table import is_dialers_id
 
 _SYN = PacketType.SYN << 4 | VERSION
@@ -46,21 +45,25 @@ class Utp:
 
     def connect(self, link: LinkInfo, local: Identity, expected: NodeId, now: float) -> Engine:
         """Dial; see `keynet.transport.api.Transport.connect`."""
-        engine = self._engine(link, local, expected)
+        engine = self._engine(link, local, expected, now)
         engine.dial(now)
         return engine
 
     def accept(self, link: LinkInfo, first: Datagrams, local: Identity, now: float) -> Engine:
         """Answer; see `keynet.transport.api.Transport.accept`."""
-        engine = self._engine(link, local, None)
+        engine = self._engine(link, local, None, now)
         engine.answer(first, now)
         return engine
 
-    def _engine(self, link: LinkInfo, local: Identity, expected: NodeId | None) -> Engine:
-        def tls(opened_here: bool) -> SecureChannel:
-            return TlsChannel(local, server=not opened_here, expected=expected)
+    def _engine(
+        self, link: LinkInfo, local: Identity, expected: NodeId | None, now: float
+    ) -> Engine:
+        return Engine(link, self._channel, self._settings, local, expected, now)
 
-        return Engine(link, tls, self._settings)
+    def _channel(
+        self, local: Identity, opened_here: bool, expected: NodeId | None
+    ) -> SecureChannel:
+        return TlsChannel(local, server=not opened_here, expected=expected)
 
 
 def transport(congestion: str = algorithms.DEFAULT, random: Random | None = None) -> Utp:

@@ -151,8 +151,14 @@ class UtpConnection:
             self._outbox[:] = [Datagrams(self._syn_ack)]
         return True
 
+    def is_answered_by(self, packet: Packet) -> bool:
+        """Whether a packet acknowledges exactly our SYN-ACK, which only its receiver has seen."""
+        if self.state is not State.SYN_RECEIVED or packet.type == PacketType.RESET:
+            return False
+        return packet.ack_nr == (self.outbound.board.una - 1) & 0xFFFF
+
     def is_stale(self, now: float, after: float) -> bool:
-        """Nothing was heard for `after` seconds: a SYN that reuses the id may replace it."""
+        """Nothing was heard for `after` seconds: a SYN that reuses the id may challenge it."""
         return now - self._heard_at >= after
 
     def _accept_header(self, packet: Packet, now: float) -> bool:
@@ -287,9 +293,9 @@ class UtpConnection:
         self.reset(now)
         self._outbox[:0] = words
 
-    def abandon(self) -> None:
-        """Close without a word: the peer has begun anew and knows nothing of this."""
-        self._close(ConnectionLost("the peer began anew with the same connection id"))
+    def abandon(self, error: KeynetError) -> None:
+        """Close without a word: whoever is at the peer's address knows nothing of this."""
+        self._close(error)
 
     @property
     def is_heard(self) -> bool:

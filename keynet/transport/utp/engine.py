@@ -1,20 +1,28 @@
 """The uTP transport's engine: one peer's set of streams, each a uTP connection with TLS inside.
 
-All streams prove the same identity and share the path's packet size. The dialer's first stream
+All streams prove the same lineage and share the path's packet size. The dialer's first stream
 is opened with the connection itself, because only a stream can carry a handshake; the first
-`open_stream` takes it over.
+`open_stream` takes it over. Whose a packet is, is told in admission.py; who the peer is, in
+proofs.py.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
+from keynet.address import NodeId
 from keynet.engine import Buffer, Datagrams
-from keynet.errors import HandshakeFailed, IdentityError, KeynetError, LocallyClosed
-from keynet.identity import PeerIdentity
+from keynet.errors import (
+    ConnectionLost,
+    HandshakeFailed,
+    IdentityError,
+    KeynetError,
+    LocallyClosed,
+    PeerReplaced,
+)
+from keynet.identity import Identity
 from keynet.transport.api import (
     ConnectionTerminated,
-    HandshakeCompleted,
     LinkInfo,
     StreamClosed,
     StreamEnded,
@@ -25,57 +33,57 @@ from keynet.transport.api import (
     StreamWritable,
     TransportEvent,
 )
+from keynet.transport.utp.admission import Admission
 from keynet.transport.utp.connection import State
 from keynet.transport.utp.deadlines import Deadlines
-from keynet.transport.utp.factory import Settings, StreamFactory
+from keynet.transport.utp.factory import ChannelFactory, Settings, StreamFactory
 from keynet.transport.utp.mtu import ETHERNET_SIZE, PathMtu
-from keynet.transport.utp.packet import (
-    Packet,
-    PacketType,
-    decode,
-    is_data_batch,
-    refusal,
-)
-from keynet.transport.utp.stream import ChannelFactory, UtpStream
-from keynet.transport.utp.table import MAX_STREAMS, StreamTable, is_dialers_id
+from keynet.transport.utp.packet import PacketType, decode, is_data_batch
+from keynet.transport.utp.proofs import Proofs
+from keynet.transport.utp.stream import UtpStream
+from keynet.transport.utp.table import MAX_STREAMS, StreamTable
 
-MAX_RESETS = 16
-"""RESETs that may wait to be sent; more unknown ids than that get no answer."""
 MAX_BYTES_PER_CALL = 1 << 20
 CLOSE_TIMEOUT = 1.0
 """How long `close` waits for its FINs to be acknowledged before it resets."""
-STALE_AFTER = 3.0
-"""A SYN may take over the id of a stream that was silent this long: its owner restarted."""
 
 
 class Engine:
     """See `keynet.transport.api.TransportEngine` for the verbs."""
 
-    def __init__(self, link: LinkInfo, make_channel: ChannelFactory, settings: Settings) -> None:
+    def __init__(
+        self,
+        link: LinkInfo,
+        make_channel: ChannelFactory,
+        settings: Settings,
+        local: Identity,
+        expected: NodeId | None,
+        now: float,
+    ) -> None:
+        """`expected` is whom the peer must prove to be when it is dialled."""
         self._link = link
         self._settings = settings
         # A foreign uTP peer may cut what is larger without saying so. Who completes the
         # handshake is one of us, and takes whatever arrives: `_check_identity` raises the ceiling.
         ceiling = min(link.mtu_ceiling, ETHERNET_SIZE)
         self._mtu = PathMtu(min(link.mtu, ceiling), ceiling)
-        self._factory = StreamFactory(link, make_channel, settings, self._mtu)
+        self._proofs = Proofs(expected, now)
+        self._factory = StreamFactory(link, make_channel, settings, self._mtu, local, self._proofs)
         self._table = StreamTable()
+        self._admission = Admission(self._table, self._factory, self._proofs, self._displace)
         self._dirty: dict[UtpStream, None] = {}
         self._deadlines = Deadlines()
         self._events: deque[TransportEvent] = deque()
-        self._resets: list[bytes] = []
         self._spare: UtpStream | None = None
-        self._peer: PeerIdentity | None = None
         self._closing_at: float | None = None
         self._ending: ConnectionTerminated | None = None
         self._terminated = False
-        self._dropped = 0
 
     # Opening
 
     def dial(self, now: float) -> None:
         """Start the first stream, which carries the connection's handshake."""
-        self._spare = self._new_stream(self._table.free_id(self._settings.random), None, now)
+        self._spare = self._new_stream(now)
 
     def open_stream(self, now: float) -> StreamId:
         if self._ending is not None or self._closing_at is not None:
@@ -84,13 +92,13 @@ class Engine:
             raise LocallyClosed(f"the connection already has {MAX_STREAMS} streams")
         stream, self._spare = self._spare, None
         if stream is None or stream.utp.inbound.eof:  # the peer waited for first bytes in vain
-            stream = self._new_stream(self._table.free_id(self._settings.random), None, now)
+            stream = self._new_stream(now)
         elif stream.secured:
             self._announce(stream)
         return stream.stream_id
 
-    def _new_stream(self, receive_id: int, syn: Packet | None, now: float) -> UtpStream:
-        stream = self._factory.make(receive_id, syn, now)
+    def _new_stream(self, now: float) -> UtpStream:
+        stream = self._factory.make(self._table.free_id(self._settings.random), None, now)
         self._table.add(stream)
         self._dirty[stream] = None
         return stream
@@ -130,50 +138,20 @@ class Engine:
     def _receive_one(self, datagram: memoryview, now: float) -> None:
         packet = decode(datagram)
         if packet is None:
-            self._dropped += 1
-        elif packet.type == PacketType.SYN:
-            self._receive_syn(packet, now)
-        elif (stream := self._table.find(packet.connection_id)) is not None:
-            stream.utp.receive(packet, now)
-            self._after_input(stream, now)
-        elif packet.type == PacketType.RESET:
-            self._receive_stray_reset(packet, now)
-        else:
-            self._answer_unknown(packet)
-
-    def _receive_stray_reset(self, packet: Packet, now: float) -> None:
-        """libutp's RESET carries the id of the packet it answers, not the receiver's own."""
-        stream = self._table.find_by_send_id(packet.connection_id)
-        if stream is None:
-            self._dropped += 1
-        else:
-            stream.utp.receive(packet, now)
-            self._after_input(stream, now)
-
-    def _answer_unknown(self, packet: Packet) -> None:
-        self._dropped += 1
-        if len(self._resets) < MAX_RESETS:
-            self._resets.append(refusal(packet))
-
-    def _receive_syn(self, packet: Packet, now: float) -> None:
-        receive_id = packet.connection_id + 1
-        stream = self._table.find(receive_id)
-        if stream is not None:
-            if stream.utp.receive_syn(packet, now):
-                self._dirty[stream] = None
-                return
-            if stream.local or not stream.utp.is_stale(now, STALE_AFTER):
-                self._dropped += 1
-                return
-        over = self._ending is not None or self._closing_at is not None
-        full = self._table.is_full(proved=self._peer is not None)
-        if over or full or not is_dialers_id(packet.connection_id):
-            self._dropped += 1
+            self._admission.dropped += 1
             return
-        self._new_stream(receive_id, packet, now)
+        if packet.type == PacketType.SYN:
+            if (stream := self._admission.receive_syn(packet, now)) is not None:
+                self._dirty[stream] = None
+            return
+        stream = self._table.find(packet.connection_id) or self._admission.owner(packet)
         if stream is not None:
-            stream.utp.abandon()
-            self._remove(stream, stream.utp.error)
+            stream.utp.receive(packet, now)
+            self._after_input(stream, now)
+
+    def _displace(self, stream: UtpStream) -> None:
+        """Another stream has its id now."""
+        self._abandon(stream, ConnectionLost("the peer began anew with the same connection id"))
 
     def _after_input(self, stream: UtpStream, now: float) -> None:
         """Look at what the input changed, and say so in events."""
@@ -203,18 +181,24 @@ class Engine:
 
     def _check_identity(self, stream: UtpStream, now: float) -> None:
         """The first handshake names the peer; every other must prove the same node."""
+        proved = stream.channel.peer
+        assert proved is not None, "an established channel has a peer"
+        try:
+            news = self._proofs.take(proved, stream.known, now)
+        except IdentityError as error:
+            self._fail(stream, error, now)
+            return
+        except PeerReplaced as error:
+            self._fail(stream, error, now)
+            for other in list(self._table.live.values()):
+                self._abandon(other, error)
+            self._terminate(error)
+            return
+        if news is not None:
+            self._events.append(news)
         stream.utp.outbound.probing_allowed = True
         self._factory.trust(stream)
         self._mtu.raise_ceiling(min(self._link.mtu_ceiling, self._settings.max_packet))
-        peer = stream.channel.peer
-        assert peer is not None, "an established channel has a peer"
-        if self._peer is None:
-            self._peer = peer
-            self._events.append(HandshakeCompleted(peer))
-        elif not (peer.matches(self._peer.node_id) or self._peer.matches(peer.node_id)):
-            fault = IdentityError("a stream proved another node than its connection")
-            self._fail(stream, fault, now)
-            return
         if stream is not self._spare:
             self._announce(stream)
 
@@ -245,7 +229,9 @@ class Engine:
         data = stream.read(max_bytes)
         if stream.utp.ack_due:
             self._dirty[stream] = None
-        if not data:
+        if data:
+            self._proofs.heard_at = now
+        else:
             if stream.channel.error is not None:
                 self._fail(stream, stream.channel.error, now)
             elif stream.ended and not ended:
@@ -262,17 +248,15 @@ class Engine:
     def reset(self, stream_id: StreamId, now: float) -> None:
         stream = self._table.live.get(stream_id)
         if stream is not None:
-            self._dirty[stream] = None
-            stream.utp.reset(now)
-            self._remove(stream, LocallyClosed("the stream was reset on this side"))
+            self._reset(stream, "the stream was reset on this side", now)
 
     # Output
 
     def datagrams_to_send(self, now: float) -> list[Datagrams]:
         if self._terminated:
             return []
-        out = [Datagrams(reset) for reset in self._resets]
-        self._resets.clear()
+        out = [Datagrams(reset) for reset in self._admission.refusals]
+        self._admission.refusals.clear()
         size = 0
         for stream in list(self._dirty):
             del self._dirty[stream]
@@ -334,7 +318,24 @@ class Engine:
             stream.utp.path_changed(rtt, now)
             self._dirty[stream] = None
 
+    def identity_changed(self, local: Identity, now: float) -> None:
+        """Each stream proves who we are by itself, so it is the next one that tells the peer."""
+        self._factory.local = local
+        spare = self._spare
+        if spare is not None and spare.secured:  # it has proved who we were
+            self._reset(spare, "this node has another identity now", now)
+
     # Ending
+
+    def _reset(self, stream: UtpStream, why: str, now: float) -> None:
+        self._dirty[stream] = None
+        stream.utp.reset(now)
+        self._remove(stream, LocallyClosed(why))
+
+    def _abandon(self, stream: UtpStream, error: KeynetError) -> None:
+        """End a stream without a word to the peer."""
+        stream.utp.abandon(error)
+        self._remove(stream, error)
 
     def _fail(self, stream: UtpStream, error: KeynetError, now: float) -> None:
         """Break a stream for what its channel or identity shows, and let the alert go out."""
@@ -354,27 +355,27 @@ class Engine:
             self._events.append(StreamClosed(stream.stream_id, error))
         if stream is self._spare:
             self._spare = None
-        if self._peer is None and not self._table.live:
+        if self._proofs.peer is None and not self._table.live:
             failed = error or HandshakeFailed("the peer closed during the handshake")
             self._terminate(failed if self._closing_at is None else None)
 
     def _terminate(self, error: KeynetError | None) -> None:
         """The event follows when the last datagrams, a RESET perhaps, have gone out."""
+        self._admission.closed = True
         if self._ending is None:
             self._ending = ConnectionTerminated(error)
 
     def close(self, now: float) -> None:
         if self._ending is not None or self._closing_at is not None:
             return
+        self._admission.closed = True
         self._closing_at = now + CLOSE_TIMEOUT
         for stream in list(self._table.live.values()):
             if stream.secured:
                 stream.finish()
                 self._dirty[stream] = None
             else:
-                stream.utp.reset(now)
-                self._dirty[stream] = None
-                self._remove(stream, LocallyClosed("the connection was closed"))
+                self._reset(stream, "the connection was closed", now)
         self._check_closed(now)
 
     def _check_closed(self, now: float) -> None:
@@ -384,9 +385,7 @@ class Engine:
         if self._ending is not None or (waiting and now < (self._closing_at or now)):
             return
         for stream in list(live):
-            stream.utp.reset(now)
-            self._dirty[stream] = None
-            self._remove(stream, LocallyClosed("the connection was closed"))
+            self._reset(stream, "the connection was closed", now)
         self._terminate(None)
 
     def stats(self) -> dict[str, float | int | str]:
@@ -394,6 +393,6 @@ class Engine:
         return {
             "packet_size": self._mtu.size,
             "congestion": self._settings.congestion,
-            "dropped": self._dropped,
+            "dropped": self._admission.dropped,
             **self._table.stats(),
         }

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from keynet.address import NodeId
+from keynet.identity import Identity
 from keynet.transport.api import LinkInfo, StreamId
+from keynet.transport.channel import SecureChannel
 from keynet.transport.utp import congestion
 from keynet.transport.utp.connection import UtpConnection
 from keynet.transport.utp.mtu import PathMtu
 from keynet.transport.utp.packet import Packet
-from keynet.transport.utp.stream import ChannelFactory, UtpStream
+from keynet.transport.utp.proofs import Proofs
+from keynet.transport.utp.stream import UtpStream
 from keynet.transport.utp.unproved import NoChannel
 from keynet.udp.budget import ReceiveBudget
+
+ChannelFactory = Callable[[Identity, bool, NodeId | None], SecureChannel]
+"""Makes the secure channel of a stream: as whom, whether this side opened the stream, and whom the
+peer must prove to be (None: anybody)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +37,31 @@ class Settings:
 class StreamFactory:
     """Makes the streams of one connection. They share the link and what is known of its MTU."""
 
-    __slots__ = ("_count", "_link", "_make_channel", "_mtu", "_settings", "_strangers")
+    __slots__ = (
+        "_count",
+        "_link",
+        "_make_channel",
+        "_mtu",
+        "_proofs",
+        "_settings",
+        "_strangers",
+        "local",
+    )
 
     def __init__(
-        self, link: LinkInfo, make_channel: ChannelFactory, settings: Settings, mtu: PathMtu
+        self,
+        link: LinkInfo,
+        make_channel: ChannelFactory,
+        settings: Settings,
+        mtu: PathMtu,
+        local: Identity,
+        proofs: Proofs,
     ) -> None:
+        self.local = local
+        """Whom streams that begin from now on prove to the peer."""
         self._link = link
         self._make_channel = make_channel
+        self._proofs = proofs
         self._settings = settings
         self._mtu = mtu
         self._strangers = ReceiveBudget(0)
@@ -43,7 +70,7 @@ class StreamFactory:
 
     def make(self, receive_id: int, syn: Packet | None, now: float) -> UtpStream:
         """A stream that dials, or that answers `syn`."""
-        channel = self._make_channel(True) if syn is None else NoChannel()
+        channel = self._channel(True) if syn is None else NoChannel()
         random = self._settings.random
         utp = UtpConnection(
             receive_id,
@@ -58,7 +85,10 @@ class StreamFactory:
         if self._link.rtt is not None:
             utp.outbound.rtt.update(self._link.rtt)
         self._count += 1
-        return UtpStream(self._count, utp, channel, self._make_channel)
+        return UtpStream(self._count, utp, channel, self._channel, self._proofs.peer)
+
+    def _channel(self, opened_here: bool) -> SecureChannel:
+        return self._make_channel(self.local, opened_here, self._proofs.expected)
 
     def trust(self, stream: UtpStream) -> None:
         """The peer has proved who it is: the stream's window may be what the socket holds."""

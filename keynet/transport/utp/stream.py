@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from keynet.engine import Buffer
 from keynet.errors import HandshakeFailed, KeynetError, LocallyClosed
+from keynet.identity import PeerIdentity
 from keynet.transport.api import StreamId
 from keynet.transport.channel import SecureChannel
 from keynet.transport.utp.connection import State, UtpConnection
@@ -23,9 +24,6 @@ WRITE_SIZE = 65536
 
 ALL = 1 << 40
 
-ChannelFactory = Callable[[bool], SecureChannel]
-"""Makes the secure channel of a stream; True when this side opened it."""
-
 
 class UtpStream:
     """The glue between `UtpConnection` and `SecureChannel`."""
@@ -38,6 +36,7 @@ class UtpStream:
         "ended",
         "finishing",
         "held",
+        "known",
         "local",
         "secured",
         "stream_id",
@@ -52,11 +51,15 @@ class UtpStream:
         stream_id: StreamId,
         utp: UtpConnection,
         channel: SecureChannel,
-        make_channel: ChannelFactory,
+        make_channel: Callable[[bool], SecureChannel],
+        known: PeerIdentity | None,
     ) -> None:
+        """`make_channel` is called once, with False, when an answered dialer has proved its
+        address; `known` is who the peer was known to be when the stream began."""
         self.stream_id = stream_id
         self.utp = utp
         self.channel = channel
+        self.known = known
         self._make_channel = make_channel
         self.local = not isinstance(channel, NoChannel)
         """Opened by this side."""

@@ -24,7 +24,7 @@ def is_dialers_id(connection_id: int) -> bool:
 class StreamTable:
     """Bounded. A finished stream's connection id stays known until its linger is over."""
 
-    __slots__ = ("_by_receive_id", "half_open", "live")
+    __slots__ = ("_by_receive_id", "_challengers", "half_open", "live")
 
     def __init__(self) -> None:
         self.live: dict[StreamId, UtpStream] = {}
@@ -32,12 +32,21 @@ class StreamTable:
         self.half_open = 0
         """Streams of the peer's that have not proved anything yet."""
         self._by_receive_id: dict[int, UtpStream] = {}
+        self._challengers: dict[int, UtpStream] = {}
+        """By ids that are another stream's until these have proved their address."""
 
     def add(self, stream: UtpStream) -> None:
-        """A stream that begins its handshake."""
+        """A stream that begins its handshake; where its id is in use, a challenger."""
         self.live[stream.stream_id] = stream
-        self._by_receive_id[stream.utp.receive_id] = stream
+        taken = stream.utp.receive_id in self._by_receive_id
+        (self._challengers if taken else self._by_receive_id)[stream.utp.receive_id] = stream
         self.half_open += not stream.local
+
+    def promote(self, challenger: UtpStream) -> None:
+        """The stream that had the id is gone: it is the challenger's now."""
+        receive_id = challenger.utp.receive_id
+        del self._challengers[receive_id]
+        self._by_receive_id[receive_id] = challenger
 
     def secured(self, stream: UtpStream) -> None:
         """The stream's handshake is done."""
@@ -54,12 +63,19 @@ class StreamTable:
 
     def forget_id(self, stream: UtpStream) -> None:
         """Packets for the stream's connection id are strangers from now on."""
-        if self._by_receive_id.get(stream.utp.receive_id) is stream:
-            del self._by_receive_id[stream.utp.receive_id]
+        for streams in (self._by_receive_id, self._challengers):
+            if streams.get(stream.utp.receive_id) is stream:
+                del streams[stream.utp.receive_id]
 
     def find(self, receive_id: int) -> UtpStream | None:
-        """Whom a packet with that connection id is for."""
+        """Whom a packet with that connection id is for; None where that is not certain."""
+        if receive_id in self._challengers:
+            return None
         return self._by_receive_id.get(receive_id)
+
+    def holders(self, receive_id: int) -> tuple[UtpStream | None, UtpStream | None]:
+        """The stream with that connection id, and its challenger."""
+        return self._by_receive_id.get(receive_id), self._challengers.get(receive_id)
 
     def find_by_send_id(self, send_id: int) -> UtpStream | None:
         """Whose packets carry that connection id; it differs from the receive id by one."""
@@ -78,7 +94,7 @@ class StreamTable:
         """An even id: a peer that does the same can never collide with it (SYN id plus one)."""
         while True:
             number = random.randrange(_FIRST_ID, _LAST_ID, 2)
-            if number not in self._by_receive_id:
+            if number not in self._by_receive_id and number not in self._challengers:
                 return number
 
     def stats(self) -> dict[str, float | int | str]:

@@ -64,12 +64,12 @@ def sizes(scene: Scene) -> dict[str, int]:
         table = engine._table
         held = {
             "live": len(table.live),
-            "ids": len(table._by_receive_id),
+            "ids": len(table._by_receive_id) + len(table._challengers),
             "half_open": table.half_open,
             "dirty": len(engine._dirty),
             "deadlines": len(engine._deadlines._heap),
             "events": len(engine._events),
-            "resets": len(engine._resets),
+            "resets": len(engine._admission.refusals),
             "budget": len(engine._link.budget._active),
         }
         for name, size in held.items():

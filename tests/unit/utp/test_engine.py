@@ -9,7 +9,6 @@ import pytest
 from keynet.engine import Datagrams
 from keynet.errors import (
     ClosedByPeer,
-    ClosedError,
     ConnectionLost,
     HandshakeFailed,
     IdentityError,
@@ -168,11 +167,63 @@ class TestBeginning:
         scene.run(3.5)
         packets = sent_packets(scene, "b")
         scene.listener.engine.receive(syn(receive_id - 1, seq=9), scene.pair.now)
-        scene.run(12.0)
+        scene.pair.settle()
+        [answer] = [packet for packet in packets if packet.ack_nr == 9]
         log = scene.listener.streams[there]
-        assert log.closed
-        assert isinstance(log.error, ClosedError)
-        assert {packet.type for packet in packets} == {PacketType.STATE}, "the old one still talks"
+        assert not log.closed, "a SYN alone, which anybody can forge, ended a stream"
+        acknowledged = encode(PacketType.DATA, receive_id, 0, 0, 1 << 20, 10, answer.seq_nr - 1)
+        scene.listener.engine.receive(Datagrams(acknowledged + b"anew"), scene.pair.now)
+        scene.pair.settle()
+        assert isinstance(log.error, ConnectionLost)
+        packets.clear()
+        scene.run(12.0)
+        assert scene.listener.streams[scene.listener.opened[-1]].received == b"anew"
+        assert packets == [], "the old one still talks"
+
+    def test_a_blind_syn_ends_no_stream(self) -> None:
+        """It guessed the id of a stream that rests, and does not see the answer."""
+        scene = plain_scene()
+        here, there = scene.open()
+        scene.run(5.0)
+        engine = scene.listener.engine
+        receive_id = engine._table.live[there].utp.receive_id
+        for seq in range(50):
+            engine.receive(syn(receive_id - 1, seq), scene.pair.now)
+            scene.run(0.01)
+        assert sizes(scene)["live"] == 3, "the newest challenger is one too many"
+        for ack in range(0, 65_536, 64):
+            [challenger] = engine._table._challengers.values()
+            if ack == (challenger.utp.outbound.board.una - 1) & 0xFFFF:
+                continue
+            guess = encode(PacketType.RESET, receive_id, 0, 0, 0, 1, ack)
+            if abs(ack - engine._table.live[there].utp.outbound.board.una % 65_536) > 1:
+                engine.receive(Datagrams(guess), scene.pair.now)
+            guess = encode(PacketType.STATE, receive_id, 0, 0, 0, 1, ack)
+            engine.receive(Datagrams(guess), scene.pair.now)
+        scene.dialer.send(here, payload(50_000))
+        scene.listener.send(there, payload(50_000))
+        for logs in (scene.dialer.streams[here], scene.listener.streams[there]):
+            scene.run(lambda log=logs: len(log.received) == 50_000)
+        scene.run(20.0)
+        found = sizes(scene)
+        assert (found["live"], found["ids"], found["half_open"]) == (2, 2, 0)
+
+    def test_who_answers_a_challenge_may_have_waited_for_the_old_stream_to_end(self) -> None:
+        scene = plain_scene()
+        _, there = scene.open()
+        scene.run(5.0)
+        engine, now = scene.listener.engine, scene.pair.now
+        receive_id = engine._table.live[there].utp.receive_id
+        packets = sent_packets(scene, "b")
+        engine.receive(syn(receive_id - 1, seq=9), now)
+        scene.pair.settle()
+        scene.listener.reset(there)
+        [answer] = [packet for packet in packets if packet.ack_nr == 9]
+        data = encode(PacketType.DATA, receive_id, 0, 0, 1 << 20, 10, answer.seq_nr - 1)
+        engine.receive(Datagrams(data + b"anew"), now)
+        scene.pair.settle()
+        assert scene.listener.streams[scene.listener.opened[-1]].received == b"anew"
+        assert sizes(scene)["ids"] == len(engine._table.live) + len(scene.dialer.engine._table.live)
 
     def test_a_stranger_may_restart_before_it_has_proved_anything(self) -> None:
         engine = listener(syn(100, seq=5))
@@ -223,7 +274,7 @@ class TestIdentity:
         scene = Scene(transport).connect()
         here, there = scene.open()
         impostor, expected = identity("impostor"), identity("listener").node_id
-        scene.dialer.engine._factory._make_channel = lambda _: TlsChannel(
+        scene.dialer.engine._factory._make_channel = lambda *_: TlsChannel(
             impostor, server=False, expected=expected
         )
         bad = scene.dialer.open()
@@ -236,11 +287,11 @@ class TestIdentity:
     def test_a_listener_that_proves_another_node_on_a_later_stream_is_refused(self) -> None:
         scene = Scene(transport).connect()
         here, there = scene.open()
-        scene.listener.engine._factory._make_channel = lambda _: TlsChannel(
+        scene.listener.engine._factory._make_channel = lambda *_: TlsChannel(
             identity("impostor"), server=True, expected=None
         )
         for expected in (identity("listener").node_id, None):
-            scene.dialer.engine._factory._make_channel = lambda _, expected=expected: TlsChannel(
+            scene.dialer.engine._factory._make_channel = lambda *_, expected=expected: TlsChannel(
                 scene.dialing, server=False, expected=expected
             )
             bad = scene.dialer.open()
