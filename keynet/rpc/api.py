@@ -23,8 +23,9 @@ GROUP = "keynet.rpc"
 """The entry-point group of bindings."""
 
 Metadata = tuple[tuple[str, str], ...]
-"""Keys are lower-case ASCII (`[a-z0-9_.-]+`, none that begins with `grpc-`); values are printable
-ASCII. At most MAX_METADATA bytes in all. Keys may repeat; order is kept."""
+"""Keys are lower-case ASCII (`[a-z0-9_.-]+`), not HTTP's or gRPC's own; values are printable ASCII
+with no space at either end. At most MAX_METADATA bytes in all. Keys may repeat; order is kept.
+`metadata.py` checks them."""
 
 MAX_METADATA = 8192
 
@@ -206,6 +207,10 @@ class Dispatch(Protocol):
         `params` is the decoded struct. Streams `send` items as the method gives them; returns
         the result of a method that streams none. Cancel it when the caller cancels or is gone.
         """
+
+    async def drain(self, binding: str, grace: float = ...) -> None:
+        """For a server's end: admit no calls of `binding` meanwhile (UNAVAILABLE), give those
+        that run `grace` seconds, then have them end with UNAVAILABLE. Cancellable."""
 
 
 class Server(Protocol):

@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from keynet.errors import ConfigError
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 P = ParamSpec("P")
 
 MAX_NAME = 200
@@ -37,7 +37,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Method(Generic[P, R]):
+class Method(Generic[P, R_co]):
     """One method of a service. Calling it calls the function itself, with no network."""
 
     service: str
@@ -50,7 +50,7 @@ class Method(Generic[P, R]):
     """The type of each item that the client streams; None when it streams none."""
     result: Any
     """The type of the result, or of each item that the server streams."""
-    function: Callable[P, R] | None
+    function: Callable[P, R_co] | None
     """None when only the name is known."""
     call_parameter: str | None = None
     """The parameter that takes the `Call`."""
@@ -64,7 +64,7 @@ class Method(Generic[P, R]):
         """What callers ask for: `greeter.hello`."""
         return f"{self.service}.{self.name}"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         if self.function is None:
             raise ConfigError(f"{self.full_name} is known by name only")
         return self.function(*args, **kwargs)

@@ -34,6 +34,8 @@ R = TypeVar("R")
 P = ParamSpec("P")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
+_VERSION = re.compile(r"v[0-9]+", re.ASCII)
+"""No name of a method: in a rule, `greeter.v2` is a service."""
 _RESERVED = frozenset({"rpc"})
 """JSON-RPC 2.0 section 4 keeps method names that begin with `rpc.` for itself."""
 
@@ -73,6 +75,10 @@ class Service:
 
     def __len__(self) -> int:
         return len(self._methods)
+
+    def find(self, name: str) -> Method[..., Any] | None:
+        """The method of that name, or None."""
+        return self._methods.get(name)
 
     def method(self, function: Callable[P, R]) -> Method[P, R]:
         """Add a function or bound method under its own name; use it as a decorator.

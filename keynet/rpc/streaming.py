@@ -1,0 +1,131 @@
+"""Streaming calls as callers hold them: iterate, send, leave early. Which call it is was said
+before; see `client.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, Generic, TypeVar, cast
+
+from keynet.errors import LocalProtocolError
+from keynet.rpc.api import ClientCall, Metadata
+
+T = TypeVar("T")
+
+Items = AsyncIterable[Any] | Iterable[Any]
+
+SENDS_AT_ONCE = 32
+"""Items that are sent before others get a turn: sending need not wait for anything."""
+
+
+class StreamCall(Generic[T]):
+    """A call whose server streams.
+
+    `async for item in call` alone ends the call when it is left early. Inside `async with call`
+    one may iterate in several steps; leaving that ends it.
+    """
+
+    def __init__(self, start: Callable[[], Awaitable[ClientCall]]) -> None:
+        """`start` begins the call, when it is needed."""
+        self._start = start
+        self._call: ClientCall | None = None
+        self._entered = False
+
+    @property
+    def reply_metadata(self) -> Metadata:
+        """What came with the end of the call; empty before."""
+        return () if self._call is None else self._call.reply_metadata
+
+    async def __aenter__(self) -> StreamCall[T]:
+        await self._enter()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.cancel()
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self if self._entered else self._to_the_end()
+
+    async def __anext__(self) -> T:
+        """The next item. Raises RpcError. Cancellable without losing an item."""
+        if self._call is None:
+            self._call = await self._start()
+        return cast(T, await self._call.receive())
+
+    def cancel(self) -> None:
+        """Tell the peer to stop, and end with CANCELLED. Idempotent; harmless after the end."""
+        if self._call is not None:
+            self._call.cancel()
+
+    async def _enter(self) -> None:
+        self._entered = True
+        if self._call is None:
+            self._call = await self._start()
+
+    async def _to_the_end(self) -> AsyncIterator[T]:
+        async with self:
+            async for item in self:
+                yield item
+
+
+class DuplexCall(StreamCall[T]):
+    """A call with which both sides stream. Use it with `async with`; one task may send while
+    another one iterates."""
+
+    async def __aenter__(self) -> DuplexCall[T]:
+        await self._enter()
+        return self
+
+    async def send(self, item: Any) -> None:
+        """Stream one item, once there is room for it. Cancellable: it is sent whole or not.
+
+        Returns in silence when the call is over: iterating tells how it ended.
+        """
+        await self._begun().send(item)
+
+    async def finish_sending(self) -> None:
+        """No more items. Idempotent."""
+        await self._begun().finish_sending()
+
+    def _begun(self) -> ClientCall:
+        if self._call is None:
+            raise LocalProtocolError("begin the call with `async with` before sending")
+        return self._call
+
+
+async def feed(call: ClientCall, items: Items) -> Any:
+    """Send `items` and give the call's result, or raise what either raises. Ends the call."""
+    sending = asyncio.create_task(_send_all(call, items), name="rpc items")
+    sending.add_done_callback(lambda task: _cancel_after_failure(task, call))
+    try:
+        return await call.result()
+    finally:
+        call.cancel()
+        sending.cancel()
+        await asyncio.wait([sending])
+        if not sending.cancelled():
+            sending.result()
+
+
+async def _send_all(call: ClientCall, items: Items) -> None:
+    sent = 0
+    async for item in _each(items):
+        await call.send(item)
+        sent += 1
+        if sent % SENDS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    await call.finish_sending()
+
+
+async def _each(items: Items) -> AsyncIterator[Any]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
+def _cancel_after_failure(sending: asyncio.Task[None], call: ClientCall) -> None:
+    if not sending.cancelled() and sending.exception() is not None:
+        call.cancel()
