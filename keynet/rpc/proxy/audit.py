@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from keynet.address import NodeId, SocketAddress
+from keynet.identity import PeerIdentity
 from keynet.rpc.api import ByteStream
 from keynet.rpc.proxy.pipe import Traffic
+from keynet.rpc.proxy.tcp import TcpEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class ProxiedConnection:
 
 
 class _Entry:
-    __slots__ = ("client", "matched", "opened_at", "service", "stream", "traffic")
+    __slots__ = ("client", "end", "matched", "opened_at", "service", "stream", "traffic")
 
     def __init__(
         self,
@@ -54,12 +56,14 @@ class _Entry:
         service: int | str | None,
         client: SocketAddress | None,
         traffic: Traffic,
+        end: TcpEnd | None,
     ) -> None:
         self.stream = stream
         self.matched = matched
         self.service = service
         self.client = client
         self.traffic = traffic
+        self.end = end
         self.opened_at = time.time()
 
     def snapshot(self) -> ProxiedConnection:
@@ -99,9 +103,14 @@ class Audit:
         service: int | str | None,
         client: SocketAddress | None,
         traffic: Traffic,
+        end: TcpEnd | None = None,
     ) -> Iterator[None]:
-        """List a connection for as long as it runs."""
-        entry = _Entry(stream, matched, service, client, traffic)
+        """List a connection for as long as it runs.
+
+        A stream may outlive its local connection `end`, whose port is then anybody's: without
+        `end`, whoever takes that port meanwhile is found as this client.
+        """
+        entry = _Entry(stream, matched, service, client, traffic, end)
         self._entries[id(entry)] = entry
         if client is not None:
             self._by_client[client] = entry
@@ -121,14 +130,25 @@ class Audit:
 
         Takes what a socket's `getpeername` gives, too.
         """
-        address = socket_address(client)
-        entry = self._by_client.get(address) if address is not None else None
+        entry = self._find(client)
         return entry.snapshot() if entry is not None else None
+
+    def identity_of(self, client: SocketAddress | tuple[Any, ...]) -> PeerIdentity | None:
+        """Who the peer behind `client` has proved to be; None when it is no such connection."""
+        entry = self._find(client)
+        return entry.stream.connection.peer if entry is not None else None
 
     def by_peer(self, node_id: NodeId) -> tuple[ProxiedConnection, ...]:
         """All connections with the node that has, or had, that id; the oldest first."""
         entries = self._entries.values()
         return tuple(e.snapshot() for e in entries if e.stream.connection.peer.matches(node_id))
+
+    def _find(self, client: SocketAddress | tuple[Any, ...]) -> _Entry | None:
+        address = socket_address(client)
+        entry = self._by_client.get(address) if address is not None else None
+        if entry is None or (entry.end is not None and entry.end.closed):
+            return None
+        return entry
 
 
 def canonical(address: SocketAddress) -> SocketAddress:

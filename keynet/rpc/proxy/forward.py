@@ -206,7 +206,7 @@ class ForwardProxy:
     ) -> None:
         client = socket_address(end.transport.get_extra_info("peername"))
         service = target.port if target.builtin is None else target.builtin
-        with self.audit.running(stream, target.node_id, service, client, traffic):
+        with self.audit.running(stream, target.node_id, service, client, traffic, end):
             error = await pipe(
                 end, stream, traffic, to_peer=to_peer, from_peer=from_peer, hold=self._hold
             )

@@ -206,10 +206,10 @@ class ReverseProxy:
         early: bytes,
         outcome: Outcome,
     ) -> None:
-        traffic = outcome.traffic
+        traffic, port = outcome.traffic, admitted.port
         client = socket_address(end.transport.get_extra_info("sockname"))
         try:
-            with self.audit.running(stream, admitted.matched, admitted.port, client, traffic):
+            with self.audit.running(stream, admitted.matched, port, client, traffic, end):
                 stream.write(ESTABLISHED)
                 outcome.status = 200
                 error = await pipe(end, stream, traffic, from_peer=early)
@@ -218,7 +218,7 @@ class ReverseProxy:
             raise
         if error is not None:
             outcome.reason = str(error)
-            logger.info("service %d: a connection broke off: %s", admitted.port, error)
+            logger.info("service %d: a connection broke off: %s", port, error)
 
     async def _refuse(self, stream: ByteStream, error: BadHead | ProxyRefused) -> None:
         logger.info("refused a stream of %s: %s", stream.connection.peer.node_id.short, error)

@@ -8,6 +8,7 @@ from keynet.address import NodeId, SocketAddress
 from keynet.identity import Identity
 from keynet.rpc.proxy.audit import Audit, canonical, socket_address
 from keynet.rpc.proxy.pipe import Traffic
+from keynet.rpc.proxy.tcp import TcpEnd, receive_buffer
 from keynet.testing.streams import connected
 
 CLIENT = SocketAddress("127.0.0.1", 40000)
@@ -51,6 +52,20 @@ async def test_a_reused_client_address_is_the_newer_connections() -> None:
         assert found is not None
         assert found.service == 2
     assert len(audit) == 0
+
+
+async def test_the_port_of_a_local_connection_that_is_gone_is_nobodys() -> None:
+    """The stream may still carry its last bytes; another program may have the port by then."""
+    audit = Audit()
+    near, _ = connected(Identity.generate(), Identity.generate())
+    stream = await near.open_stream()
+    end = TcpEnd(receive_buffer())
+    with audit.running(stream, near.peer.node_id, 80, CLIENT, Traffic(), end):
+        assert audit.identity_of(CLIENT) == near.peer
+        end.connection_lost(None)
+        assert audit.identity_of(CLIENT) is None
+        assert audit.by_client(CLIENT) is None
+        assert len(audit.connections()) == 1
 
 
 @pytest.mark.parametrize(
