@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
 from keynet.address import SocketAddress
+from keynet.errors import ClosedByPeer
 from keynet.testing.link import LinkModel
 from keynet.testing.relay import LossyRelay
 from tests.interop.adapter import Exchanged, bare_utp, exchange
@@ -17,6 +19,13 @@ LIMIT = 55.0
 BAD_PATH = LinkModel(latency=0.002, loss=0.02, reordering=0.02, reordering_delay=0.005)
 
 pytestmark = pytest.mark.usefixtures("node_modules")
+
+
+def free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
 
 
 async def assert_same(ours: Exchanged, libutp: Foreign) -> None:
@@ -44,6 +53,23 @@ async def test_libutp_dials(congestion: str) -> None:
         host, port = end.address
         async with running("node", "libutp.js", "dial", host, str(port), str(SIZE)) as libutp:
             await assert_same(await exchange(await end.accept(), SIZE), libutp)
+
+
+async def test_libutp_restarts_at_once_with_the_same_connection_id() -> None:
+    """The new process has the old one's port; every process of libutp begins at the same id."""
+    async with asyncio.timeout(LIMIT), bare_utp() as end:
+        host, port = end.address
+        local_port = str(free_udp_port())
+        async with running("node", "libutp.js", "hold", host, str(port), local_port) as libutp:
+            await libutp.hear("connected")
+            first = await end.accept()
+            assert await first.read() == b"hello"
+        dial = ("dial", host, str(port), str(SIZE), local_port)
+        async with running("node", "libutp.js", *dial) as libutp:
+            again = await first.connection.accept_stream()
+            await assert_same(await exchange(again, SIZE), libutp)
+        with pytest.raises(ClosedByPeer, match="began anew"):
+            await first.read()
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ class Admission:
         receive_id = packet.connection_id + 1
         holder, challenger = self._table.holders(receive_id)
         for stream in (holder, challenger):
-            if stream is not None and stream.utp.receive_syn(packet, now):
+            if stream is not None and stream.utp.receive_syn(packet):
                 return stream
         taken = holder is not None and (holder.local or not holder.utp.is_stale(now, STALE_AFTER))
         full = self._table.is_full(proved=self._proofs.peer is not None)

@@ -142,13 +142,16 @@ class UtpConnection:
         else:
             self.ack_due = True
 
-    def receive_syn(self, packet: Packet, now: float) -> bool:
-        """A SYN for this id: answered identically when it is the same one again; else False."""
-        if packet.seq_nr != self._syn_seq or self._syn_ack is None:
+    def receive_syn(self, packet: Packet) -> bool:
+        """A SYN for this id: answered identically when it is the same one again; else False.
+
+        Once connected it is nobody's: a late copy, a forgery, or a libutp that was started anew,
+        which begins with the same id and seq_nr each time.
+        """
+        if self.state is not State.SYN_RECEIVED or packet.seq_nr != self._syn_seq:
             return False
-        self._heard_at = now
-        if self.state is State.SYN_RECEIVED:
-            self._outbox[:] = [Datagrams(self._syn_ack)]
+        assert self._syn_ack is not None, "it was made with the answer"
+        self._outbox[:] = [Datagrams(self._syn_ack)]
         return True
 
     def is_answered_by(self, packet: Packet) -> bool:

@@ -13,7 +13,7 @@ from collections import deque
 from keynet.address import NodeId
 from keynet.engine import Buffer, Datagrams
 from keynet.errors import (
-    ConnectionLost,
+    ClosedByPeer,
     HandshakeFailed,
     IdentityError,
     KeynetError,
@@ -151,7 +151,7 @@ class Engine:
 
     def _displace(self, stream: UtpStream) -> None:
         """Another stream has its id now."""
-        self._abandon(stream, ConnectionLost("the peer began anew with the same connection id"))
+        self._abandon(stream, ClosedByPeer("the peer began anew with the same connection id"))
 
     def _after_input(self, stream: UtpStream, now: float) -> None:
         """Look at what the input changed, and say so in events."""

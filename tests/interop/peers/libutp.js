@@ -1,6 +1,7 @@
 // One uTP connection of libutp (utp-native), for the tests beside this directory.
 //   node libutp.js listen BYTES            accept one connection
-//   node libutp.js dial HOST PORT BYTES    make one
+//   node libutp.js dial HOST PORT BYTES [LOCAL_PORT]    make one
+//   node libutp.js hold HOST PORT LOCAL_PORT            make one, say "hello" on it, and stay
 // Sends BYTES random bytes and its FIN while it reads to the other side's FIN. Prints one JSON
 // object a line: {"event": "listening", "port": …}, then {"event": "done", …} or an error.
 'use strict'
@@ -42,6 +43,18 @@ if (verb === 'listen') {
   server.on('error', fail)
   server.listen(0, '127.0.0.1', () => say({ event: 'listening', port: server.address().port }))
 } else {
-  const [host, port, size] = rest
-  exchange(utp.connect(Number(port), host), Number(size))
+  const [host, port] = rest
+  const dial = (localPort) => {
+    const socket = utp()
+    if (localPort) socket.bind(Number(localPort))
+    return socket.connect(Number(port), host)
+  }
+  if (verb === 'dial') {
+    exchange(dial(rest[3]), Number(rest[2]))
+  } else {
+    const connection = dial(rest[2])
+    connection.on('error', fail)
+    connection.write('hello')
+    connection.on('connect', () => say({ event: 'connected' }))
+  }
 }

@@ -174,7 +174,7 @@ class TestBeginning:
         acknowledged = encode(PacketType.DATA, receive_id, 0, 0, 1 << 20, 10, answer.seq_nr - 1)
         scene.listener.engine.receive(Datagrams(acknowledged + b"anew"), scene.pair.now)
         scene.pair.settle()
-        assert isinstance(log.error, ConnectionLost)
+        assert isinstance(log.error, ClosedByPeer)
         packets.clear()
         scene.run(12.0)
         assert scene.listener.streams[scene.listener.opened[-1]].received == b"anew"
