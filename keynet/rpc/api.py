@@ -195,6 +195,15 @@ class Dispatch(Protocol):
         nothing at all learns of no method.
         """
 
+    def admit_foreign(
+        self, name: str, peer: PeerIdentity, *, binding: str
+    ) -> AbstractContextManager[Call]:
+        """As `admit`, for a method that the binding serves by itself (a protobuf servicer, say).
+
+        Access rules and limits hold; it is open to nobody by default. Nothing is to be `run`,
+        and the binding sees to deadlines.
+        """
+
     async def run(
         self,
         call: Call,

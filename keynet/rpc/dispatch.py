@@ -22,7 +22,7 @@ from keynet.rpc.chain import chain
 from keynet.rpc.invocation import invoke
 from keynet.rpc.limits import DEFAULT, Limits, Rates, Slots
 from keynet.rpc.metadata import checked
-from keynet.rpc.method import Method
+from keynet.rpc.method import Kind, Method, untyped
 from keynet.rpc.running import ABANDON_AFTER, Running
 from keynet.rpc.service import Service
 from keynet.rpc.status import Status, rpc_error
@@ -110,17 +110,22 @@ class Dispatcher:
         metadata: Metadata = (),
     ) -> Iterator[Call]:
         """A slot for a call of method `name`; see `api.Dispatch`."""
-        if self._closing or binding in self._draining:
-            raise rpc_error(Status.UNAVAILABLE, SHUTTING_DOWN)
+        self._check_open(binding)
         now = asyncio.get_running_loop().time()
         method = self._find(name, peer, now)
-        call = Call(method, peer, _checked(metadata), self._deadline(method, timeout, now), binding)
-        self._slots.take(peer.node_id)
-        running = self._running[call] = Running(call, self._release)
-        try:
+        deadline = self._deadline(method, timeout, now)
+        with self._slot(Call(method, peer, _checked(metadata), deadline, binding)) as call:
             yield call
-        finally:
-            running.leave()
+
+    @contextmanager
+    def admit_foreign(self, name: str, peer: PeerIdentity, *, binding: str) -> Iterator[Call]:
+        """A slot for a method that the binding serves by itself; see `api.Dispatch`."""
+        self._check_open(binding)
+        method = untyped(name, Kind.DUPLEX)
+        if not self.access.permits(peer.lineage, method):
+            raise rpc_error(Status.PERMISSION_DENIED, DENIED)
+        with self._slot(Call(method, peer, (), None, binding)) as call:
+            yield call
 
     async def run(
         self,
@@ -157,6 +162,19 @@ class Dispatcher:
         """As `drain`, for every binding and for good. Idempotent."""
         self._closing = True
         await self._end_all(lambda call: True, grace)
+
+    def _check_open(self, binding: str) -> None:
+        if self._closing or binding in self._draining:
+            raise rpc_error(Status.UNAVAILABLE, SHUTTING_DOWN)
+
+    @contextmanager
+    def _slot(self, call: Call) -> Iterator[Call]:
+        self._slots.take(call.peer.node_id)
+        running = self._running[call] = Running(call, self._release)
+        try:
+            yield call
+        finally:
+            running.leave()
 
     def _find(self, name: str, peer: PeerIdentity, now: float) -> Method[..., Any]:
         service_name, _, method_name = name.rpartition(".")
