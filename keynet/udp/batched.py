@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from keynet.engine import Datagrams
 from keynet.udp import pktinfo
 from keynet.udp.api import Receiver
+from keynet.udp.mmsg import AVAILABLE, BurstReceiver, Straggler
 from keynet.udp.options import UDP_GRO
 from keynet.udp.receiving import Received
 from keynet.udp.route import PathCache
-from keynet.udp.thin import ThinTraffic
+from keynet.udp.thin import ThinTraffic, UnmergedTraffic
 from keynet.udp.zones import SockAddr
 
 _LARGEST_RECEIVE = 65536
@@ -59,9 +60,10 @@ class BatchedReader:
         on_broken: Callable[[OSError], None],
         *,
         control: bool,
+        merging: bool,
     ) -> None:
-        """`on_writable` says whether waiting for room is over; `control`, whether receives carry
-        control messages (merged runs, local addresses)."""
+        """`on_writable` says whether waiting for room is over; `merging`, whether the kernel merges
+        runs; `control`, whether receives carry control messages (merged runs, local addresses)."""
         self.received = Received()
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
@@ -72,13 +74,17 @@ class BatchedReader:
         self._receiver: Receiver | None = None
         self._view = memoryview(bytearray(_BUFFER))
         self._paths = PathCache()
-        self._thin = ThinTraffic()
+        self._thin = ThinTraffic() if merging else UnmergedTraffic()
         self._pause: asyncio.TimerHandle | None = None
         self._closed = False
         self._control: Sequence[pktinfo.ControlMessage] = []
         self._segment = 0
         self._local: bytes | None = None
         self._receive = self._receive_merged if control else self._receive_plain
+        self._burst = None if control or not AVAILABLE else BurstReceiver(sock, self._view)
+        self._expected = 0
+        """Bytes of the datagrams that are worth a receive of several; 0 for none."""
+        self._stragglers: list[Straggler] = []
 
     def start(self, receiver: Receiver) -> None:
         """Hand datagrams to `receiver` from now on."""
@@ -134,9 +140,12 @@ class BatchedReader:
         which only the last may be shorter.
         """
         octets = start = end = stride = batches = receives = 0
+        self._expected = 0
         source: SockAddr = ()
         local: bytes | None = None
-        while octets < _MAX_OCTETS and batches < _MAX_BATCHES and receives < _MAX_RECEIVES:
+        while self._stragglers or (
+            octets < _MAX_OCTETS and batches < _MAX_BATCHES and receives < _MAX_RECEIVES
+        ):
             chunk = self._receive(end)
             if chunk is None:
                 break
@@ -200,8 +209,13 @@ class BatchedReader:
                 self._local = data
 
     def _receive_plain(self, end: int) -> Chunk | None:
-        """Receive one datagram behind `end`; None when the socket is empty."""
+        """Receive one datagram behind `end`, or several equal ones once they come in numbers;
+        None when the socket is empty."""
+        if self._stragglers:
+            return self._next_straggler(end)
         try:
+            if self._expected and self._burst is not None:
+                return self._receive_burst(self._burst, end)
             size, source = self._sock.recvfrom_into(self._view[end:])
         except BlockingIOError:
             return None
@@ -210,7 +224,24 @@ class BatchedReader:
         if not size:
             self.received.unusable += 1
             return _NOTHING
+        if size >= _SMALL and self._burst is not None:
+            self._expected, self._burst.emptied = size, False
         return size, size, source, None
+
+    def _receive_burst(self, burst: BurstReceiver, end: int) -> Chunk | None:
+        if burst.emptied:
+            return None
+        size, source, self._stragglers = burst.receive(end, self._expected)
+        return (size, self._expected, source, None) if size else self._next_straggler(end)
+
+    def _next_straggler(self, end: int) -> Chunk:
+        """One of those that were read to where they do not belong."""
+        data, source = self._stragglers.pop(0)
+        if not data:
+            self.received.unusable += 1
+            return _NOTHING
+        self._view[end : end + len(data)] = data
+        return len(data), len(data), source, None
 
     def _fault(self, error: OSError) -> Chunk | None:
         if self._closed:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from keynet.address import SocketAddress
 from keynet.engine import Datagrams
-from keynet.udp import pktinfo
+from keynet.udp import mmsg, pktinfo
 from keynet.udp.api import Receiver, Sent
 from keynet.udp.batched import BatchedReader
 from keynet.udp.buffers import Buffers, enlarge_buffers, receive_drops
@@ -19,13 +19,13 @@ from keynet.udp.path import Path
 from keynet.udp.portable import PortableReader
 from keynet.udp.receiving import Reader
 from keynet.udp.route import RouteCache
-from keynet.udp.sending import Sender
+from keynet.udp.sending import Burst, Sender
 from keynet.udp.zones import address_of
 
 SHELLS = ("auto", "batched", "plain", "portable")
 """How I/O is done: `batched` needs add_reader and uses segmented sends and merged receives where
-the kernel has them; `plain` is the same without the kernel's help; `portable` needs only asyncio's
-datagram transports. `auto` takes the first that the loop and the system can do."""
+the kernel has them; `plain` is the same without segmenting and merging; `portable` needs only
+asyncio's datagram transports. `auto` takes the first that the loop and the system can do."""
 
 
 class FamilySocket:
@@ -79,9 +79,14 @@ class FamilySocket:
         self._merging = kernel_batches and can_control and enable_receive_merging(self._sock)
         self._routes = RouteCache(with_local=with_local)
         self._reader = BatchedReader(
-            self._sock, self._writable, self._on_broken, control=with_local or self._merging
+            self._sock,
+            self._writable,
+            self._on_broken,
+            control=with_local or self._merging,
+            merging=self._merging,
         )
-        self._sender = self._new_sender(kernel_batches and can_segment(self._sock))
+        burst = mmsg.BurstSender(self._sock).send if mmsg.AVAILABLE else None
+        self._sender = self._new_sender(kernel_batches and can_segment(self._sock), burst)
 
     async def _set_up_portable(self) -> None:
         reader = PortableReader(self._sock, self._writable, self._on_broken)
@@ -89,12 +94,13 @@ class FamilySocket:
         self._sender = self._new_sender(False)
         await reader.attach()
 
-    def _new_sender(self, segmenting: bool) -> Sender:
+    def _new_sender(self, segmenting: bool, burst: Burst | None = None) -> Sender:
         return Sender(
             self._sock,
             segmenting=segmenting,
             allow_fragments=functools.partial(allow_fragments, self._sock),
             on_blocked=self._reader.await_writable,
+            burst=burst,
         )
 
     def start(self, receiver: Receiver) -> None:

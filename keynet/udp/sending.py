@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 from keynet.engine import Buffer, Datagrams
 from keynet.udp.api import Sent
+from keynet.udp.pktinfo import ControlMessage
 from keynet.udp.route import Route
+from keynet.udp.zones import SockAddr
 
 logger = logging.getLogger("keynet.udp")
 
@@ -24,6 +26,10 @@ _NO_SEGMENTATION = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP
 
 
 _OK = Sent.OK  # an enum's attribute costs on the hot path
+
+
+Burst = Callable[[Any, int, SockAddr, list[ControlMessage]], int]
+"""See `keynet.udp.mmsg.BurstSender.send`."""
 
 
 class SendingSocket(Protocol):
@@ -43,9 +49,12 @@ class Sender:
         segmenting: bool,
         allow_fragments: Callable[[bool], object],
         on_blocked: Callable[[], None],
+        burst: Burst | None = None,
     ) -> None:
-        """`on_blocked` is called whenever `flush` must be called once the socket has room."""
+        """`on_blocked` is called whenever `flush` must be called once the socket has room;
+        `burst` sends several datagrams at once where the kernel does not segment."""
         self.socket = socket
+        self.burst = burst
         self.segmenting = segmenting
         self._allow_fragments = allow_fragments
         self._on_blocked = on_blocked
@@ -88,8 +97,11 @@ class Sender:
         return self._send_in_parts(datagrams, together, route)
 
     def _send_in_parts(self, datagrams: Datagrams, together: int, route: Route) -> Sent:
-        if together == datagrams.stride and not route.control:
-            return self._send_one_by_one(datagrams, route)
+        if together == datagrams.stride:
+            if self.burst is not None:
+                return self._send_in_bursts(self.burst, datagrams, route)
+            if not route.control:
+                return self._send_one_by_one(datagrams, route)
         view, stride = memoryview(datagrams.data), datagrams.stride
         for start in range(0, len(view), together):
             fault = self._transmit(view[start : start + together], stride, route)
@@ -99,8 +111,23 @@ class Sender:
         self.batches += 1
         return _OK
 
+    def _send_in_bursts(self, burst: Burst, datagrams: Datagrams, route: Route) -> Sent:
+        """Where the kernel does not segment, but takes several datagrams in one call."""
+        view, stride, start = memoryview(datagrams.data), datagrams.stride, 0
+        if view.readonly:
+            view = memoryview(bytearray(view))
+        try:
+            while start < len(view):
+                start += burst(view[start:], stride, route.sockaddr, route.control)
+        except OSError as error:
+            self.octets += start
+            return self._failed(error.errno or errno.EIO, datagrams, start, route)
+        self.octets += start
+        self.batches += 1
+        return _OK
+
     def _send_one_by_one(self, datagrams: Datagrams, route: Route) -> Sent:
-        """The hot loop where the kernel does not segment."""
+        """The hot loop where the kernel takes one datagram a call."""
         view, stride = memoryview(datagrams.data), datagrams.stride
         sendto, sockaddr, start = self.socket.sendto, route.sockaddr, 0
         try:

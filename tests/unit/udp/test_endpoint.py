@@ -17,6 +17,7 @@ from keynet.errors import ConfigError
 from keynet.udp.api import Sent
 from keynet.udp.endpoint import bind
 from keynet.udp.path import Path
+from keynet.udp.sending import Sender
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a Linux socket option")
 
@@ -132,11 +133,18 @@ class Reluctant:
         return int(call(*arguments))
 
 
+def make_reluctant(sender: Sender, calls: int) -> Reluctant:
+    """Let only so many of the sender's system calls pass."""
+    sender.socket = full = Reluctant(sender.socket, calls)
+    if (burst := sender.burst) is not None:
+        sender.burst = lambda *arguments: full._take(burst, arguments)
+    return full
+
+
 async def test_a_full_socket_blocks_and_says_when_it_has_room(open_endpoint, recorder):
     here = await open_endpoint("127.0.0.1", receiver=recorder)
     there = await open_endpoint("127.0.0.1", receiver=(arrived := another(recorder)))
-    sender = here._ipv4._sender
-    sender.socket = full = Reluctant(sender.socket, 0)
+    full = make_reluctant(here._ipv4._sender, 0)
     batch, path = numbered(10, 500), Path(there.addresses[0])
     assert here.send(batch, path) is Sent.BLOCKED
     full.calls = 1000
@@ -149,8 +157,7 @@ async def test_a_full_socket_blocks_and_says_when_it_has_room(open_endpoint, rec
 async def test_a_batch_that_went_out_in_part_is_finished_without_a_repeat(open_endpoint, recorder):
     here = await open_endpoint("127.0.0.1", receiver=recorder)
     there = await open_endpoint("127.0.0.1", receiver=(arrived := another(recorder)))
-    sender = here._ipv4._sender
-    sender.socket = full = Reluctant(sender.socket, 1)
+    full = make_reluctant(here._ipv4._sender, 1)
     batch, path = numbered(150, 1000, last=10), Path(there.addresses[0])
     assert here.send(batch, path) is Sent.OK
     assert here.send(numbered(1, 99), path) is Sent.BLOCKED

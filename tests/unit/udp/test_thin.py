@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keynet.udp.thin import ThinTraffic
+from keynet.udp.thin import ThinTraffic, UnmergedTraffic
 
 
 def drive(
@@ -62,3 +62,23 @@ def test_a_stream_that_grows_to_bulk_is_no_longer_paused():
     policy = ThinTraffic()
     drive(policy, 120e-6, 1472, 0.1)
     assert not any(policy.after(1.0 + i * 1e-4, 200000, 1472) for i in range(100))
+
+
+def pauses_of_bulk(policy: ThinTraffic) -> int:
+    """A sender at 94 MB/s, heard whenever it has sent 75 kB."""
+    now, pauses = 0.0, 0
+    for _ in range(500):
+        pause = policy.after(now, 75_000 + pauses % 2 * 94_000, 1472)
+        pauses += bool(pause)
+        now += 0.0008 + pause
+    return pauses
+
+
+def test_unmerged_bulk_is_gathered_and_merged_bulk_is_not():
+    assert pauses_of_bulk(UnmergedTraffic()) > 300
+    assert pauses_of_bulk(ThinTraffic()) == 0
+
+
+def test_unmerged_requests_are_left_alone():
+    assert drive(UnmergedTraffic(), 600e-6, 1472, 0.5)[1] == 0
+    assert drive(UnmergedTraffic(), 50e-6, 200, 0.5)[1] == 0
