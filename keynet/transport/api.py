@@ -146,8 +146,8 @@ class TransportEngine(Engine[TransportEvent], Protocol):
     def identity_changed(self, local: Identity, now: float) -> None:
         """This node has a newer identity of the same lineage: prove it from now on.
 
-        Streams go on. The peer must have learned of it (PeerIdentityChanged there) when a stream
-        that is opened after this is established.
+        Streams go on. The next stream, whoever opens it, tells the peer at the latest: it gets
+        PeerIdentityChanged.
         """
 
     def open_stream(self, now: float) -> StreamId:

@@ -6,7 +6,7 @@ from keynet.engine import Datagrams
 from keynet.errors import ClosedByPeer, LocallyClosed
 from keynet.testing.link import LinkModel
 from keynet.testing.transport.rules import TransportFactory, rule
-from keynet.testing.transport.scene import SILENCE, App, Scene, payload
+from keynet.testing.transport.scene import SILENCE, App, Scene, identity, payload
 from keynet.testing.transport.streams import raises
 from keynet.transport.api import Capability, ConnectionTerminated
 
@@ -68,6 +68,7 @@ def stays_silent(app: App, datagrams: list[bytes], now: float) -> None:
         engine.handle_deadline(now + later)
         engine.close(now + later)
         engine.path_changed(1200, None, now + later)
+        engine.identity_changed(identity("dialer'"), now + later)
         assert engine.next_deadline() is None, "a terminated engine still waits for a deadline"
         assert not engine.datagrams_to_send(now + later), "a terminated engine still sends"
         event = engine.next_event()

@@ -1,17 +1,18 @@
-"""Checks of what a transport is, what it claims, and whom it believes: T-01 to T-08."""
+"""Checks of what a transport is, what it claims, and whom it believes: T-01 to T-09."""
 
 from __future__ import annotations
 
 import random
 import re
 
+from keynet.address import NodeId
 from keynet.engine import Datagrams
 from keynet.errors import ConnectError, ConnectionLost, DeadlineExceeded, IdentityError
 from keynet.testing.link import LinkModel
 from keynet.testing.pair import START, EnginePair, StaticLink
 from keynet.testing.transport.rules import TransportFactory, rule
-from keynet.testing.transport.scene import Scene, identity
-from keynet.transport.api import Capability, ConnectionTerminated, Transport
+from keynet.testing.transport.scene import App, Scene, identity, payload
+from keynet.transport.api import Capability, ConnectionTerminated, StreamId, Transport
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 STUN_BINDING = bytes.fromhex("000100002112a442") + bytes(12)
@@ -106,3 +107,37 @@ def check_forgets_half_open_connections(make: TransportFactory) -> None:
     )
     answered = sum(pair.a.pipe.counts[fate] for fate in ("arrived", "sent"))
     assert answered < 1000, f"one datagram was answered with {answered}"
+
+
+@rule("T-09", "a node's newer identity is proved to its peers", Capability.STREAMS)
+def check_proves_a_newer_identity(make: TransportFactory) -> None:
+    for name in ("dialer", "listener"):
+        scene = Scene(make).connect()
+        changing, other = scene.dialer, scene.listener
+        if name == "listener":
+            changing, other = other, changing
+        streams = scene.open()
+        scene.run(1.0)
+        changing.engine.identity_changed(identity(name + "'"), scene.pair.now)
+        assert_both_ways(scene, streams)
+        assert_both_ways(scene, scene.open())
+        assert_both_ways(scene, streams)
+        assert_is(changing, identity("listener" if name == "dialer" else "dialer").node_id)
+        assert_is(other, identity(name + "'").node_id)
+        assert other.peer is not None
+        assert other.peer.chain == identity(name + "'").chain, "the new chain was not given"
+
+
+def assert_both_ways(scene: Scene, streams: tuple[StreamId, StreamId]) -> None:
+    """A stream carries bytes from both ends."""
+    apps = (scene.dialer, scene.listener)
+    logs = [app.streams[stream] for app, stream in zip(apps, streams, strict=True)]
+    wanted = [len(log.received) + 5000 for log in logs]
+    for app, stream in zip(apps, streams, strict=True):
+        app.send(stream, payload(5000))
+    scene.run(lambda: [len(log.received) for log in logs] == wanted, limit=10)
+
+
+def assert_is(app: App, node_id: NodeId) -> None:
+    assert app.peer is not None
+    assert app.peer.node_id == node_id, f"the {app.name}'s peer is {app.peer.node_id} to it"

@@ -21,6 +21,7 @@ from keynet.testing.transport.rules import RuleBroken, TransportFactory
 from keynet.transport.api import (
     ConnectionTerminated,
     HandshakeCompleted,
+    PeerIdentityChanged,
     StreamClosed,
     StreamEnded,
     StreamEstablished,
@@ -149,6 +150,10 @@ class App:
             case HandshakeCompleted(peer):
                 if self.peer is not None:
                     self._out_of_order(event, "came twice")
+                self.peer = peer
+            case PeerIdentityChanged(peer):
+                if self.peer is None or not peer.matches(self.peer.node_id):
+                    self._out_of_order(event, "names another node than the handshake did")
                 self.peer = peer
             case ConnectionTerminated():
                 self._check_is_over(event)

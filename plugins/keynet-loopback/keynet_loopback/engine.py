@@ -19,10 +19,12 @@ from keynet.errors import (
     LocallyClosed,
     RemoteProtocolError,
 )
+from keynet.identity import Identity
 from keynet.transport.api import (
     ConnectionTerminated,
     HandshakeCompleted,
     LinkInfo,
+    PeerIdentityChanged,
     StreamClosed,
     StreamEnded,
     StreamEstablished,
@@ -36,7 +38,7 @@ from keynet_loopback.channel import FIRST_TIMEOUT, HEADER, Channel
 from keynet_loopback.hello import SEAL_OVERHEAD, SEALED, Hello
 
 SEGMENT = struct.Struct(">BI")
-OPEN, DATA, EOF, RESET, CREDIT_MORE = range(5)
+OPEN, DATA, EOF, RESET, CREDIT_MORE, IDENTITY = range(6)
 BYE = b"bye"
 CREDIT = 262144
 MOST_STREAMS = 256
@@ -76,6 +78,8 @@ class LoopbackEngine:
         self._heard_at = self._ping_at = now
         self._hello_at: float | None = now if hello.dialing else None
         self._dropped = 0
+        self._unproved: Identity | None = None
+        """Whom this side became before the peer knew who it was."""
 
     # Datagrams and time
 
@@ -129,6 +133,15 @@ class LoopbackEngine:
     def path_changed(self, mtu: int, rtt: float | None, now: float) -> None:
         self._mtu = mtu
         self._channel.go_back(timeout=FIRST_TIMEOUT)
+
+    def identity_changed(self, local: Identity, now: float) -> None:
+        """The proof goes before all that is said from now on, streams that are opened too."""
+        if self._over or self._leaving:
+            return
+        if self._hello.peer is None:
+            self._unproved = local
+        else:
+            self._push(IDENTITY, 0, self._hello.proof_of(local))
 
     # Streams
 
@@ -196,6 +209,8 @@ class LoopbackEngine:
             self._heard_at = now
             self._events.append(HandshakeCompleted(self._hello.peer))
             self._events += [StreamEstablished(stream_id) for stream_id in self._streams]
+            if self._unproved is not None:
+                self.identity_changed(self._unproved, now)
         self._channel.ack_due = self._hello.peer is not None
         if not known if self._hello.dialing else self._hello.peer is None:
             self._hello_at = now  # the dialer's PROOF is due, or the listener's ANSWER
@@ -216,13 +231,15 @@ class LoopbackEngine:
             self._settle(stream_id, stream)
 
     def _handle(self, segment: bytes) -> None:
-        if len(segment) < SEGMENT.size or segment[0] > CREDIT_MORE:
+        if len(segment) < SEGMENT.size or segment[0] > IDENTITY:
             self._end(RemoteProtocolError("that is no segment"))
             return
         kind, stream_id = SEGMENT.unpack_from(segment)
         payload, stream = segment[SEGMENT.size :], self._streams.get(stream_id)
         if kind == OPEN:
             self._opened(stream_id)
+        elif kind == IDENTITY:
+            self._peer_changed(payload)
         elif stream is None:
             pass  # reset here a moment ago
         elif kind == DATA and len(stream.received) + len(payload) + stream.read <= CREDIT:
@@ -247,6 +264,13 @@ class LoopbackEngine:
             return
         self._streams[stream_id] = _Stream()
         self._events.append(StreamOpened(stream_id))
+
+    def _peer_changed(self, proof: bytes) -> None:
+        peer = self._hello.changed(proof)
+        if peer is None:
+            self._end(RemoteProtocolError("the peer's new identity is not of its lineage"))
+        else:
+            self._events.append(PeerIdentityChanged(peer))
 
     def _settle(self, stream_id: StreamId, stream: _Stream) -> None:
         """Say what has become true of a stream: writable, ended, closed."""

@@ -36,7 +36,7 @@ def is_first(datagram: Buffer) -> bool:
 
 
 class Hello:
-    """One side of the handshake; afterwards it seals and opens packets."""
+    """One side of the handshake; afterwards it seals and opens packets, and proves new keys."""
 
     def __init__(self, local: Identity, expected: NodeId | None, *, dialing: bool) -> None:
         self.dialing = dialing
@@ -55,9 +55,29 @@ class Hello:
         if not self._nonces:
             return (HELLO + self._nonce).ljust(HELLO_SIZE, b"\0") if self.dialing else None
         kind = PROOF if self.dialing else ANSWER
-        chain = b"".join(c.public_bytes(Encoding.PEM) for c in self._local.chain)
-        signature = self._local.private_key.sign(kind + self._nonces + chain)
-        return kind + self._nonces + signature + chain
+        return kind + self._nonces + self._signed(kind, self._local)
+
+    def _signed(self, kind: bytes, local: Identity) -> bytes:
+        chain = b"".join(c.public_bytes(Encoding.PEM) for c in local.chain)
+        return local.private_key.sign(kind + self._nonces + chain) + chain
+
+    def proof_of(self, local: Identity) -> bytes:
+        """What proves to the peer, inside a sealed packet, that this side is `local` now."""
+        return self._signed(PROOF if self.dialing else ANSWER, local)
+
+    def changed(self, proof: bytes) -> PeerIdentity | None:
+        """Take the peer's `proof_of`: who it is now; None when that proves nothing of the kind."""
+        known, kind = self.peer, ANSWER if self.dialing else PROOF
+        if known is None:
+            return None
+        found = self._verified(kind + self._nonces, proof[:SIGNATURE], proof[SIGNATURE:])
+        if found is None:
+            return None
+        try:
+            self.peer = verify_chain(found, known.node_id)
+        except IdentityError:
+            return None
+        return self.peer
 
     def receive(self, message: bytes) -> bool:
         """Take a message; True when it was the one waited for, or that one again.
@@ -81,16 +101,14 @@ class Hello:
 
     def _proved(self, kind: bytes, nonces: bytes, signature: bytes, pem: bytes) -> bool:
         try:
-            chain = x509.load_pem_x509_certificates(pem)
-            key = chain[0].public_key()
             theirs = X25519PublicKey.from_public_bytes(
                 nonces[NONCE if self.dialing else 0 :][:NONCE]
             )
             shared = self._secret.exchange(theirs)
-            if not isinstance(key, Ed25519PublicKey):
-                return False
-            key.verify(signature, kind + nonces + pem)
-        except (ValueError, InvalidSignature, UnsupportedAlgorithm):
+        except ValueError:
+            return False
+        chain = self._verified(kind + nonces, signature, pem)
+        if chain is None:
             return False
         try:
             self.peer = verify_chain(chain, self._expected)
@@ -101,6 +119,19 @@ class Hello:
         self._nonces = nonces
         self._key = hashlib.blake2b(b"".join((shared, nonces, *ids)), digest_size=32).digest()
         return True
+
+    @staticmethod
+    def _verified(head: bytes, signature: bytes, pem: bytes) -> list[x509.Certificate] | None:
+        """The chain in `pem`, if its leaf's key has signed it with `head` before it."""
+        try:
+            chain = x509.load_pem_x509_certificates(pem)
+            key = chain[0].public_key()
+            if not isinstance(key, Ed25519PublicKey):
+                return None
+            key.verify(signature, head + pem)
+        except (ValueError, InvalidSignature, UnsupportedAlgorithm):
+            return None
+        return chain
 
     def seal(self, body: bytes) -> bytes:
         return SEALED + self._tag(body, self.dialing) + body

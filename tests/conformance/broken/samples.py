@@ -126,6 +126,22 @@ class ForgetsOldIds(Sample):
         return event
 
 
+class KeepsItsOldIdentity(Sample):
+    rejected_by = "check_proves_a_newer_identity"
+
+    def identity_changed(self, local: Identity, now: float) -> None:
+        """Nothing."""
+
+
+class StartsAnewWithANewIdentity(Sample):
+    rejected_by = "check_proves_a_newer_identity"
+
+    def identity_changed(self, local: Identity, now: float) -> None:
+        for stream_id in list(self._streams):
+            self.reset(stream_id, now)
+        super().identity_changed(local, now)
+
+
 class AnnouncesStreamsBeforeThePeer(Sample):
     rejected_by = "check_proves_both_identities"
     rule = "T-06"
