@@ -39,7 +39,7 @@ def checked(metadata: Iterable[tuple[str, str]]) -> Metadata:
 def _check_pair(key: str, value: str) -> None:
     if not _KEY.fullmatch(key):
         raise ConfigError(f"a metadata key has a-z, 0-9, _, . and - only, not {key[:80]!r}")
-    if key.startswith("grpc-") or key.endswith("-bin") or key in _RESERVED:
+    if key.startswith("grpc-") or key in _RESERVED:
         raise ConfigError(f"the metadata key {key[:80]} is taken: choose another")
     if not _VALUE.fullmatch(value):
         raise ConfigError(
