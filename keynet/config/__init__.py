@@ -4,10 +4,23 @@ from keynet.config.model import Config, read
 from keynet.config.values import (
     ANY,
     Allow,
+    AllowCalls,
     Forward,
     Service,
+    ServiceObject,
     StaticPeer,
     UnixPath,
 )
 
-__all__ = ["ANY", "Allow", "Config", "Forward", "Service", "StaticPeer", "UnixPath", "read"]
+__all__ = [
+    "ANY",
+    "Allow",
+    "AllowCalls",
+    "Config",
+    "Forward",
+    "Service",
+    "ServiceObject",
+    "StaticPeer",
+    "UnixPath",
+    "read",
+]

@@ -16,8 +16,10 @@ from keynet.address import SocketAddress
 from keynet.config.values import (
     ANY,
     Allow,
+    AllowCalls,
     LocalAddress,
     Service,
+    ServiceObject,
     StaticPeer,
     is_loopback,
     listen_address,
@@ -43,6 +45,14 @@ class Config:
     """Local servers that peers may be let in to."""
     allow: tuple[Allow, ...] | Literal["any"] = ()
     """Who may reach them: nobody by default."""
+    serve: tuple[ServiceObject, ...] = ()
+    """Service definitions that peers may be let to call."""
+    allow_call: tuple[AllowCalls, ...] | Literal["any"] = ()
+    """Who may call them: nobody by default."""
+    rpc: str = "jsonrpc"
+    """The RPC binding that this node calls with; it serves over this one and jsonrpc."""
+    rpc_option: tuple[tuple[str, str], ...] = ()
+    """Settings for that binding's factory."""
     peer: tuple[StaticPeer, ...] = ()
     """Peers whose addresses are known outright."""
     transport: str = "utp"
@@ -51,6 +61,8 @@ class Config:
     """Settings for that transport's factory."""
     deadline: float = 15.0
     """Seconds for a whole CONNECT: look-up, dial, handshake and the peer's own dial."""
+    grace: float = 5.0
+    """Seconds that peers' running calls have when the node closes."""
     state: Path | None = None
     """The state directory; None for the platform's own place."""
     passphrase_file: Path | None = None
@@ -178,13 +190,18 @@ def _many(parse: Callable[[str], Any]) -> Reader:
     return read_many
 
 
-def _allow(value: object) -> tuple[Allow, ...] | Literal["any"]:
-    items = value if isinstance(value, list | tuple) else [value]
-    if ANY not in items:
-        return tuple(Allow.parse(_text(item)) for item in items)
-    if any(item != ANY for item in items):
-        raise ConfigError(f"{ANY!r} allows every node: give it alone, or name the nodes instead")
-    return ANY
+def _any_or_many(parse: Callable[[str], Any]) -> Reader:
+    def read_rules(value: object) -> tuple[Any, ...] | Literal["any"]:
+        items = value if isinstance(value, list | tuple) else [value]
+        if ANY not in items:
+            return tuple(parse(_text(item)) for item in items)
+        if any(item != ANY for item in items):
+            raise ConfigError(
+                f"{ANY!r} allows every node: give it alone, or name the nodes instead"
+            )
+        return ANY
+
+    return read_rules
 
 
 def _option(text: str) -> tuple[str, str]:
@@ -199,11 +216,16 @@ _READERS: dict[str, Reader] = {
     "proxy": _one(local_address),
     "proxy_token": _one(proxy_token),
     "expose": _many(Service.parse),
-    "allow": _allow,
+    "allow": _any_or_many(Allow.parse),
+    "serve": _many(ServiceObject.parse),
+    "allow_call": _any_or_many(AllowCalls.parse),
+    "rpc": _text,
+    "rpc_option": _many(_option),
     "peer": _many(StaticPeer.parse),
     "transport": _text,
     "transport_option": _many(_option),
     "deadline": _seconds,
+    "grace": _seconds,
     "state": _path,
     "passphrase_file": _path,
     "log_level": _choice(*LOG_LEVELS),

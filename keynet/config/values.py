@@ -146,6 +146,54 @@ class Allow:
         return f"{self.node_id}={','.join(str(p) for p in sorted(self.ports))}"
 
 
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class AllowCalls:
+    """A node that may call methods of this one."""
+
+    node_id: NodeId
+    patterns: frozenset[str] | None
+    """Each `service` or `service.*` (all its methods) or `service.method`; None for everything."""
+
+    @classmethod
+    def parse(cls, text: str) -> AllowCalls:
+        """Read `NODEID` or `NODEID=PATTERN,…`."""
+        node_id, equals, patterns = text.partition("=")
+        if not equals:
+            return cls(NodeId.parse(node_id), None)
+        names = patterns.split(",")
+        for name in names:
+            if not _DOTTED.fullmatch(name.removesuffix(".*")):
+                raise ConfigError(f"expected SERVICE or SERVICE.METHOD, not {name!r}")
+        return cls(NodeId.parse(node_id), frozenset(names))
+
+    def __str__(self) -> str:
+        if self.patterns is None:
+            return str(self.node_id)
+        return f"{self.node_id}={','.join(sorted(self.patterns))}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceObject:
+    """Where a service definition is: a Python module, and the name of the object in it."""
+
+    module: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> ServiceObject:
+        """Read `MODULE:NAME`."""
+        module, colon, name = text.partition(":")
+        if not colon or not all(_DOTTED.fullmatch(part) for part in (module, name)):
+            raise ConfigError(f"expected MODULE:NAME, such as greeter:service, not {text!r}")
+        return cls(module, name)
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.name}"
+
+
 @dataclass(frozen=True, slots=True)
 class StaticPeer:
     """A peer whose UDP address is known outright."""

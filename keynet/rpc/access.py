@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from keynet.address import NodeId
+from keynet.config.values import AllowCalls
 from keynet.errors import ConfigError
 from keynet.rpc.method import Method
 
-
-@dataclass(frozen=True, slots=True)
-class AllowCalls:
-    """A node that may call methods of this one."""
-
-    node_id: NodeId
-    patterns: frozenset[str] | None
-    """Each `service` or `service.*` (all its methods) or `service.method`; None for everything."""
+__all__ = ["AllowCalls", "CallAccess"]
 
 
 class CallAccess:

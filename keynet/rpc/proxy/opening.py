@@ -5,14 +5,15 @@ How the peer is found and connected is the dialer's; what a client may ask for i
 
 from __future__ import annotations
 
-from keynet.errors import UnclaimedNodeId
+from keynet.errors import KeynetError, UnclaimedNodeId
 from keynet.rpc.api import ByteConnection, ByteStream
 from keynet.rpc.proxy.api import Dialer, Target
 from keynet.rpc.proxy.head import AnswerReader, BadHead
 from keynet.rpc.proxy.status import check_answer
 from keynet.rpc.proxy.target import wire_authority
 
-_READ = 16384
+READ = 16384
+"""Bytes read at a time while heads are awaited, and by default."""
 
 
 async def reach(dialer: Dialer, target: Target) -> ByteConnection:
@@ -40,10 +41,37 @@ async def open_tunnel(connection: ByteConnection, target: Target) -> tuple[ByteS
         raise
 
 
+class Preceded:
+    """A stream whose first bytes came with the answer to CONNECT: they are read first."""
+
+    def __init__(self, stream: ByteStream, early: bytes) -> None:
+        self._stream = stream
+        self._early = early
+        self.connection = stream.connection
+        self.write = stream.write
+        self.drain = stream.drain
+        self.write_eof = stream.write_eof
+        self.reset = stream.reset
+        self.aclose = stream.aclose
+        self.wait_closed = stream.wait_closed
+
+    @property
+    def buffered(self) -> int:
+        return self._stream.buffered
+
+    @property
+    def error(self) -> KeynetError | None:
+        return self._stream.error
+
+    async def read(self, max_bytes: int = READ) -> bytes:
+        early, self._early = self._early[:max_bytes], self._early[max_bytes:]
+        return early or await self._stream.read(max_bytes)
+
+
 async def _ask(stream: ByteStream, authority: str) -> bytes:
     reader = AnswerReader(authority)
     stream.write(reader.request)
-    while data := await stream.read(_READ):
+    while data := await stream.read(READ):
         answer = reader.feed(data)
         if answer is not None:
             check_answer(answer)
