@@ -59,15 +59,16 @@ class ProxyPair:
         self.forward: ForwardProxy
         self.proxy: LocalAddress
 
-    async def serve_streams(self) -> None:
-        """Serve what the client's node opens, until the connection is lost."""
-        async with asyncio.TaskGroup() as streams:
-            while True:
-                try:
-                    stream = await self.far.accept_stream()
-                except ClosedError:
-                    return
-                streams.create_task(self.reverse.serve(stream))
+
+async def serve_streams(connection: MemoryConnection, reverse: ReverseProxy) -> None:
+    """Serve what the other end of a connection opens, until it is lost."""
+    async with asyncio.TaskGroup() as streams:
+        while True:
+            try:
+                stream = await connection.accept_stream()
+            except ClosedError:
+                return
+            streams.create_task(reverse.serve(stream))
 
 
 @asynccontextmanager
@@ -85,7 +86,7 @@ async def proxy_pair(
     pair = ProxyPair(services, access, token)
     pair.forward = ForwardProxy(pair.dialer, token=token, **settings)
     pair.proxy = await pair.forward.listen(listen or Authority("127.0.0.1", 0))
-    serving = asyncio.ensure_future(pair.serve_streams())
+    serving = asyncio.ensure_future(serve_streams(pair.far, pair.reverse))
     try:
         yield pair
     finally:

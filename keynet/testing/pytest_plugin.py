@@ -5,15 +5,27 @@
         def transport_factory(self):
             return my_package.transport
 
-Each check of `keynet.testing` becomes one test; what does not concern the transport is skipped
-with the reason.
+    class TestMyBinding(BindingConformance):
+        @pytest.fixture
+        def binding_factory(self):
+            return my_package.binding
+
+Each check of `keynet.testing` becomes one test; what does not concern the implementation is
+skipped with the reason.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from keynet.testing.transport import CHECKS, Check, NotApplicable, TransportFactory
+from keynet.testing import rpc, transport
+from keynet.testing.rpc import BindingFactory
+from keynet.testing.rules import NotApplicable
+from keynet.testing.transport import TransportFactory
+
+
+def _name(check: transport.Check | rpc.Check) -> str:
+    return f"{check.rule}-{check.name}"
 
 
 class TransportConformance:
@@ -24,9 +36,34 @@ class TransportConformance:
         """The factory that the entry point names, without arguments. Override it."""
         raise NotImplementedError("give a fixture named transport_factory")
 
-    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: f"{check.rule}-{check.name}")
-    def test_keeps_the_rule(self, check: Check, transport_factory: TransportFactory) -> None:
+    @pytest.mark.parametrize("check", transport.CHECKS, ids=_name)
+    def test_keeps_the_rule(
+        self, check: transport.Check, transport_factory: TransportFactory
+    ) -> None:
         try:
             check(transport_factory)
+        except NotApplicable as reason:
+            pytest.skip(str(reason))
+
+
+class BindingConformance:
+    """One test for each rule of the RPC part of docs/writing-a-plugin.md."""
+
+    @pytest.fixture
+    def binding_factory(self) -> BindingFactory:
+        """The factory that the entry point names, without arguments. Override it."""
+        raise NotImplementedError("give a fixture named binding_factory")
+
+    @pytest.fixture
+    def sockets(self) -> bool:
+        """Whether the binding makes sockets of its own, and so needs proxies and real time."""
+        return False
+
+    @pytest.mark.parametrize("check", rpc.CHECKS, ids=_name)
+    def test_keeps_the_rule(
+        self, check: rpc.Check, binding_factory: BindingFactory, sockets: bool
+    ) -> None:
+        try:
+            check(binding_factory, sockets=sockets)
         except NotApplicable as reason:
             pytest.skip(str(reason))

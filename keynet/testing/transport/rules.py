@@ -9,22 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from keynet.testing.rules import NotApplicable, RuleBroken, judge
 from keynet.transport.api import Capability, Transport
 
+__all__ = ["CHECKS", "Check", "NotApplicable", "RuleBroken", "TransportFactory", "rule"]
+
 TransportFactory = Callable[[], Transport]
-
-
-class RuleBroken(AssertionError):
-    """A transport does not do what a rule of docs/writing-a-plugin.md asks for."""
-
-    def __init__(self, rule: str, title: str, detail: object) -> None:
-        super().__init__(f"{rule} ({title}): {detail}")
-        self.rule = rule
-        """As the guide numbers it: T-01 and so on."""
-
-
-class NotApplicable(Exception):
-    """The rule does not concern this transport; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +32,13 @@ class Check:
         return self.function.__name__
 
     def __call__(self, make: TransportFactory) -> None:
-        try:
-            missing = self.needs & ~make().capabilities
-            if missing:
-                raise NotApplicable(f"{self.rule}: the transport does not offer {missing.name}")
-            self.function(make)
-        except (RuleBroken, NotApplicable):
-            raise
-        except Exception as error:
-            detail = str(error) if isinstance(error, AssertionError) else repr(error)
-            raise RuleBroken(self.rule, self.title, detail) from error
+        judge(self.rule, self.title, lambda: self._run(make))
+
+    def _run(self, make: TransportFactory) -> None:
+        missing = self.needs & ~make().capabilities
+        if missing:
+            raise NotApplicable(f"{self.rule}: the transport does not offer {missing.name}")
+        self.function(make)
 
 
 CHECKS: list[Check] = []
