@@ -1,0 +1,34 @@
+"""The answers to one batch (JSON-RPC 2.0 section 6), given together when the last is made."""
+
+from __future__ import annotations
+
+
+class Batch:
+    """Collects answers. Notifications have none; a batch of these alone gets no answer at all."""
+
+    __slots__ = ("_answers", "_awaited", "_read")
+
+    def __init__(self) -> None:
+        self._answers: list[bytes] = []
+        self._awaited = 0
+        self._read = False
+
+    def expect(self) -> None:
+        """A call has begun that will be answered later."""
+        self._awaited += 1
+
+    def answer(self, text: bytes, *, awaited: bool) -> bytes | None:
+        """Add an answer; `awaited` when `expect` announced it. Gives the array once complete."""
+        self._answers.append(text)
+        self._awaited -= awaited
+        return self._complete()
+
+    def end(self) -> bytes | None:
+        """Every request of the batch has been read. Gives the array, if it is complete."""
+        self._read = True
+        return self._complete()
+
+    def _complete(self) -> bytes | None:
+        if not self._read or self._awaited or not self._answers:
+            return None
+        return b"[" + b",".join(self._answers) + b"]"

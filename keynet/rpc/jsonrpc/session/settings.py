@@ -1,0 +1,41 @@
+"""What a session is told about sizes. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keynet.errors import ConfigError
+from keynet.rpc.api import MAX_MESSAGE_SIZE
+from keynet.rpc.jsonrpc.credit import INITIAL_CREDIT, MAX_GRANT
+
+ENVELOPE = 65_536
+"""Bytes that a line may have besides its message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One session's limits."""
+
+    max_message_size: int = MAX_MESSAGE_SIZE
+    """Bytes of one request's parameters, one item or one result, either way. A server's limit is
+    its dispatcher's."""
+    window: int = 1 << 20
+    """Bytes of one stream's items that may be under way or unread, when its reader keeps up."""
+    unread: int = 32 << 20
+    """Bytes of items that a session holds for readers that do not keep up."""
+    max_calls: int = 1024
+    """Calls under way on one stream, at its serving end."""
+
+    def __post_init__(self) -> None:
+        if not INITIAL_CREDIT <= self.window <= MAX_GRANT:
+            raise ConfigError(f"a window is {INITIAL_CREDIT} to {MAX_GRANT} bytes")
+        if min(self.max_message_size, self.unread, self.max_calls) < 1:
+            raise ConfigError("message size, unread bytes and calls are limited to 1 or more")
+
+    @property
+    def max_line(self) -> int:
+        """Bytes of one line."""
+        return self.max_message_size + ENVELOPE
+
+
+DEFAULT = Settings()
