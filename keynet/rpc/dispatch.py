@@ -197,7 +197,7 @@ class Dispatcher:
         if timeout is not None and math.isnan(timeout):
             raise rpc_error(Status.INVALID_ARGUMENT, "a timeout is a number of seconds")
         allowed = self.limits.timeout(method.kind, timeout)
-        return None if allowed is None or math.isinf(allowed) else now + allowed
+        return None if allowed is None or allowed == math.inf else now + allowed
 
     async def _attempt(self, exchange: Exchange, running: Running) -> Any:
         try:
