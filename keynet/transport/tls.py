@@ -30,7 +30,13 @@ from keynet.errors import (
     RemoteProtocolError,
 )
 from keynet.identity import Identity, PeerIdentity
-from keynet.transport.openssl import RECORD_BYTES, read_records, take_ciphertext
+from keynet.transport.openssl import (
+    RECORD_BYTES,
+    put_ciphertext,
+    read_records,
+    take_ciphertext,
+    write_records,
+)
 from keynet.transport.tls_context import ALPN, Verification, context_for, utc_now
 
 RECORD_OVERHEAD = 22
@@ -113,7 +119,7 @@ class TlsChannel:
             return
         if self._fed < _MAX_FED and not self._backlog:
             self._fed += len(ciphertext)
-            self._connection.bio_write(ciphertext)
+            put_ciphertext(self._connection, ciphertext)
         else:
             self._backlog.append(bytes(ciphertext))
         if not self.established:
@@ -130,7 +136,7 @@ class TlsChannel:
         while self._fed < _MAX_FED and count < len(self._backlog):
             piece = self._backlog[count]
             self._fed += len(piece)
-            self._connection.bio_write(piece)
+            put_ciphertext(self._connection, piece)
             count += 1
         del self._backlog[:count]
 
@@ -180,9 +186,8 @@ class TlsChannel:
             return
         if not size:
             return
-        try:
-            self._connection.send(data)
-        except SSL.Error as error:
+        error = write_records(self._connection, data)
+        if error is not None:
             self._fail(self._classified(error))
             return
         self.pending += size + RECORD_OVERHEAD * -(-size // RECORD_BYTES)

@@ -1,4 +1,4 @@
-"""Both ways of decrypting give the same bytes and tell the same ends."""
+"""Both ways of asking OpenSSL give the same bytes and tell the same ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from OpenSSL import SSL
 
 from keynet.identity import Identity
 from keynet.transport import openssl
-from keynet.transport.openssl import read_records, take_ciphertext
+from keynet.transport.openssl import (
+    put_ciphertext,
+    read_records,
+    take_ciphertext,
+    write_records,
+)
 from keynet.transport.tls import TlsChannel
 from tests.unit.transport.channels import connected
 
@@ -75,3 +80,23 @@ def test_ciphertext_comes_out_in_order_and_then_nothing(
     assert bytes(take_ciphertext(server, 100)) == b""
     client.feed(first + rest)
     assert client.read(1 << 18) == b"a" * 5000
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_whatever_holds_the_bytes_can_be_written(
+    ends: tuple[TlsChannel, SSL.Connection], kind: type
+) -> None:
+    client, server = ends
+    sent = os.urandom(40_000)
+    assert write_records(server, kind(sent)) is None
+    client.feed(bytes(take_ciphertext(server, 1 << 18)))
+    assert client.read(1 << 18) == sent
+    client.write(sent)
+    put_ciphertext(server, kind(bytes(client.pull(1 << 18))))
+    assert read_records(server, 40_000) == (sent, None)
+
+
+def test_a_write_after_the_own_end_is_told(ends: tuple[TlsChannel, SSL.Connection]) -> None:
+    _, server = ends
+    server.shutdown()
+    assert type(write_records(server, b"too late")) is SSL.Error
