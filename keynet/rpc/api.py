@@ -179,6 +179,9 @@ class Dispatch(Protocol):
     def max_message_size(self) -> int:
         """Bytes of one encoded message that a binding takes before it refuses."""
 
+    def open_to(self, peer: PeerIdentity) -> list[Method[..., Any]]:
+        """The methods that `peer` may call, of all services."""
+
     def admit(
         self,
         name: str,

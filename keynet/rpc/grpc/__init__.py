@@ -1,6 +1,6 @@
-"""gRPC between nodes: grpcio channels that lead through this node's forward proxy.
+"""gRPC between nodes: service definitions over grpcio, and plain grpcio through the proxies.
 
-grpcio is an optional extra (`pip install 'keynet[grpc]'`), imported when a channel is made.
+grpcio is an optional extra (`pip install 'keynet[grpc]'`), imported when it is first needed.
 """
 
 from keynet.rpc.grpc.binding import Binding, binding

@@ -50,7 +50,7 @@ def channel(
     and authenticated already: `credentials` are for a server that asks for TLS of its own.
     Nothing is dialled before the first call. Raises ConfigError.
     """
-    grpc = _grpcio()
+    grpc = grpcio()
     target, settings = _how_to_dial(node, node_id, port, options)
     if credentials is None:
         return grpc.insecure_channel(target, settings)
@@ -66,41 +66,48 @@ def aio_channel(
     credentials: grpc.ChannelCredentials | None = None,
 ) -> grpc.aio.Channel:
     """Like `channel`, but a `grpc.aio.Channel`. Call it in the event loop that will use it."""
-    grpc = _grpcio()
+    grpc = grpcio()
     target, settings = _how_to_dial(node, node_id, port, options)
     if credentials is None:
         return grpc.aio.insecure_channel(target, settings)
     return grpc.aio.secure_channel(target, credentials, settings)
 
 
-def _how_to_dial(
-    node: ProxyNode, node_id: NodeId, port: int, options: ChannelOptions
-) -> tuple[str, list[tuple[str, Any]]]:
-    """grpcio's target, which is the proxy, and the options that have it CONNECT through it."""
-    if node.proxy is None:
-        raise ConfigError("this node has no forward proxy: start it with --proxy")
-    authority = str(Authority.of_node(node_id, service_port(str(port))))
+def through_proxy(
+    proxy: LocalAddress, token: str | None, authority: Authority
+) -> tuple[str, dict[str, Any]]:
+    """grpcio's target, which is the proxy, and the options that have it CONNECT to `authority`."""
     settings: dict[str, Any] = {
-        "grpc.http_connect_server": authority,
+        "grpc.http_connect_server": str(authority),
         "grpc.enable_http_proxy": 0,
-        "grpc.default_authority": authority,
+        "grpc.default_authority": str(authority),
     }
-    if node.proxy_token is not None:
-        header = f"Proxy-Authorization: {basic(node.proxy_token)}"
-        settings["grpc.http_connect_headers"] = header
-    return _proxy_target(node.proxy), list((settings | dict(options)).items())
+    if token is not None:
+        settings["grpc.http_connect_headers"] = f"Proxy-Authorization: {basic(token)}"
+    return _proxy_target(proxy), settings
 
 
-def _proxy_target(proxy: LocalAddress) -> str:
-    if isinstance(proxy, UnixPath):
-        return str(proxy)
-    return str(Authority(_WILDCARDS.get(proxy.host, proxy.host), proxy.port))
-
-
-def _grpcio() -> Any:
+def grpcio() -> Any:
+    """The package, imported when it is needed. Raises ConfigError when it is not installed."""
     try:
         import grpc
         import grpc.aio
     except ImportError as error:
         raise ConfigError("grpcio is not installed: pip install 'keynet[grpc]'") from error
     return grpc
+
+
+def _how_to_dial(
+    node: ProxyNode, node_id: NodeId, port: int, options: ChannelOptions
+) -> tuple[str, list[tuple[str, Any]]]:
+    if node.proxy is None:
+        raise ConfigError("this node has no forward proxy: start it with --proxy")
+    authority = Authority.of_node(node_id, service_port(str(port)))
+    target, settings = through_proxy(node.proxy, node.proxy_token, authority)
+    return target, list((settings | dict(options)).items())
+
+
+def _proxy_target(proxy: LocalAddress) -> str:
+    if isinstance(proxy, UnixPath):
+        return str(proxy)
+    return str(Authority(_WILDCARDS.get(proxy.host, proxy.host), proxy.port))

@@ -1,4 +1,4 @@
-"""Reading how grpcio names the client of a call, to ask the reverse proxy's audit who it is."""
+"""Reading how grpcio names the client of a call, to ask an audit who it is. Without grpcio."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from urllib.parse import unquote
 
 from keynet.address import SocketAddress
 from keynet.errors import ConfigError
-from keynet.rpc.proxy.audit import canonical
+from keynet.identity import PeerIdentity
+from keynet.rpc.proxy.audit import Audit, canonical
 
 
 def client_address(peer: str) -> SocketAddress | None:
@@ -21,3 +22,9 @@ def client_address(peer: str) -> SocketAddress | None:
         return canonical(SocketAddress.parse(unquote(address)))
     except ConfigError:
         return None
+
+
+def peer_of(audit: Audit, peer: str) -> PeerIdentity | None:
+    """Who calls as the client that `context.peer()` names; None for whom no node leads here."""
+    address = client_address(peer)
+    return None if address is None else audit.identity_of(address)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from keynet.address import NodeId, SocketAddress
 from keynet.config.values import LocalAddress
@@ -55,6 +55,7 @@ class ProxyAccess:
     """None where none is asked for."""
 
 
+@runtime_checkable
 class ProxiedNetwork(Network, Protocol):
     """A network for bindings whose library makes its own sockets, and so needs a proxy."""
 

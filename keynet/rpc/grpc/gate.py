@@ -1,0 +1,92 @@
+"""Who is at the other end of a gRPC call: decided by the connection alone, before anything runs.
+
+The server listens on a port of this machine, to which every local program can connect. What did
+not come through the reverse proxy has no peer, and is refused whatever it asks for. Metadata says
+nothing about identity.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+
+from keynet.errors import RpcError
+from keynet.identity import PeerIdentity
+from keynet.rpc.api import Dispatch
+from keynet.rpc.grpc.metadata import outgoing
+from keynet.rpc.grpc.names import NAME
+from keynet.rpc.grpc.peer import peer_of
+from keynet.rpc.grpc.status import grpc_code
+from keynet.rpc.proxy.audit import Audit
+from keynet.rpc.status import Status, rpc_error
+
+Context: TypeAlias = grpc.aio.ServicerContext
+Handler: TypeAlias = grpc.RpcMethodHandler
+Behaviour = Callable[..., Any]
+
+_STRANGER = (
+    "this server answers peers of its node only: call it through a node of your own, by its node id"
+)
+
+
+class Gate:
+    """Knows the peers behind the server's connections, and lets their calls in."""
+
+    def __init__(self, audit: Audit, dispatch: Dispatch) -> None:
+        self._audit = audit
+        self._dispatch = dispatch
+
+    def identify(self, context: Context) -> PeerIdentity:
+        """The peer that makes this call. Raises RpcError, UNAUTHENTICATED, when it is none."""
+        peer = peer_of(self._audit, context.peer())
+        if peer is None:
+            raise rpc_error(Status.UNAUTHENTICATED, _STRANGER)
+        return peer
+
+    def guard(self, handler: Handler, name: str) -> Handler:
+        """`handler`, of a user's servicer, behind access rules and limits for method `name`."""
+        return _replaced(handler, lambda inner: self._guarded(inner, name))
+
+    def _guarded(self, inner: Behaviour, name: str) -> Behaviour:
+        if inspect.isasyncgenfunction(inner):
+
+            async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+                try:
+                    with self._dispatch.admit_foreign(name, self.identify(context), binding=NAME):
+                        async for reply in inner(request, context):
+                            yield reply
+                except RpcError as error:
+                    await abort(context, error)
+
+            return stream
+
+        async def one(request: Any, context: Context) -> Any:
+            try:
+                with self._dispatch.admit_foreign(name, self.identify(context), binding=NAME):
+                    return await inner(request, context)
+            except RpcError as error:
+                await abort(context, error)
+
+        return one
+
+
+async def abort(
+    context: Context, error: RpcError, metadata: list[tuple[str, str]] | None = None
+) -> None:
+    """End the call with `error`. Raises grpcio's AbortError, which is to reach grpcio."""
+    trailers = outgoing(metadata or (), error.details)
+    await context.abort(grpc_code(error.status), error.message, trailers)
+
+
+def _replaced(handler: Handler, wrap: Callable[[Behaviour], Behaviour]) -> Handler:
+    """A handler of the same kind and encoding, whose behaviour is wrapped."""
+    for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
+        inner = getattr(handler, kind)
+        if inner is not None:
+            make: Callable[..., Handler] = getattr(grpc, f"{kind}_rpc_method_handler")
+            return make(wrap(inner), handler.request_deserializer, handler.response_serializer)
+    raise AssertionError("a method handler has one behaviour")

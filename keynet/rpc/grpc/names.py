@@ -1,0 +1,15 @@
+"""What both ends of the binding know of each other. Nothing here knows grpcio."""
+
+NAME = "grpc"
+"""The binding's name, and its protocol's between nodes."""
+
+KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+"""While calls run, either end notices within 50 s one that is silent behind a path that lives.
+That the path itself died, the transport tells much sooner."""
+
+MIN_PING_INTERVAL = 10_000
+"""Milliseconds between two such pings that a server takes without complaint."""

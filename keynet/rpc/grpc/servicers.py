@@ -1,0 +1,80 @@
+"""Protobuf servicers beside the service definitions: users' own, grpcio's health and reflection.
+
+`Servicers` takes the place of the server in the functions that grpcio's compiler makes:
+
+    add_GreeterServicer_to_server(Greeter(), binding.servicers)
+
+They are asynchronous (`async def`), as on any `grpc.aio` server. A service for blocking code is a
+server of its own, exposed by its port.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from keynet.errors import ConfigError
+from keynet.rpc.method import Kind, untyped
+
+if TYPE_CHECKING:
+    import grpc
+
+_BEHAVIOURS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+class Servicers:
+    """What was added so far; a server looks here at every call, so add while it runs, too."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, grpc.RpcMethodHandler] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The services' full names, such as `helloworld.Greeter`."""
+        return tuple(sorted({path.split("/")[1] for path in self._handlers}))
+
+    def find(self, path: str) -> grpc.RpcMethodHandler | None:
+        """The handler of `/package.Service/Method`, or None."""
+        return self._handlers.get(path)
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler]
+    ) -> None:
+        """What generated code calls with a servicer. Raises ConfigError for one that blocks."""
+        self._add({f"/{service_name}/{name}": one for name, one in method_handlers.items()})
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[Any]) -> None:
+        """What generated code calls besides, with the same methods."""
+        for handler in generic_rpc_handlers:
+            self._add(_methods(handler))
+
+    def _add(self, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
+        for path, handler in handlers.items():
+            _check_asynchronous(method_name(path), handler)
+        self._handlers.update(handlers)
+
+
+def method_name(path: str) -> str:
+    """What access rules call the method that gRPC calls `path`: `/a.B/C` is `a.B.C`."""
+    return path[1:].replace("/", ".")
+
+
+def _methods(handler: Any) -> Mapping[str, grpc.RpcMethodHandler]:
+    methods = getattr(handler, "_method_handlers", None)
+    if not isinstance(methods, Mapping):
+        raise ConfigError(
+            "a node's gRPC server takes servicers and grpc.method_handlers_generic_handler: "
+            "one that finds methods by itself needs a server of its own, exposed by its port"
+        )
+    return methods
+
+
+def _check_asynchronous(name: str, handler: grpc.RpcMethodHandler) -> None:
+    untyped(name, Kind.UNARY)  # for its check of the name
+    behaviour = next(filter(None, (getattr(handler, one) for one in _BEHAVIOURS)))
+    if not (inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)):
+        raise ConfigError(
+            f"{name} would block the node: write it with `async def`, "
+            "or serve it from a server of your own and expose its port"
+        )
