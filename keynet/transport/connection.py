@@ -12,11 +12,12 @@ from collections.abc import Callable
 from keynet.address import SocketAddress
 from keynet.engine import Buffer, Datagrams
 from keynet.errors import ConnectionLost, DeadlineExceeded, KeynetError, LocallyClosed
-from keynet.identity import PeerIdentity
+from keynet.identity import Identity, PeerIdentity
 from keynet.signalling.link import Link
 from keynet.transport.api import (
     ConnectionTerminated,
     HandshakeCompleted,
+    PeerIdentityChanged,
     StreamClosed,
     StreamEnded,
     StreamEstablished,
@@ -48,6 +49,7 @@ class Connection:
         link: Link,
         transport: str,
         on_established: Callable[[Connection], None],
+        on_peer_changed: Callable[[Connection], None],
         on_terminated: Callable[[Connection], None],
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -71,6 +73,7 @@ class Connection:
         self._link = link
         self._peer: PeerIdentity | None = None
         self._on_established = on_established
+        self._on_peer_changed = on_peer_changed
         self._on_terminated = on_terminated
         self._streams: dict[StreamId, Stream] = {}
         self._opening: dict[StreamId, asyncio.Future[Stream]] = {}
@@ -88,7 +91,8 @@ class Connection:
 
     @property
     def peer(self) -> PeerIdentity:
-        """Who the peer has proved to be. LocallyClosed before `established_at` is set."""
+        """Who the peer has proved to be, by its newest proof. LocallyClosed before
+        `established_at` is set."""
         if self._peer is None:
             raise LocallyClosed("the peer has not proved its identity yet")
         return self._peer
@@ -172,6 +176,11 @@ class Connection:
         self._retiring = True
         if not self.stream_count and self.established_at is not None:
             self.close()
+
+    def identity_changed(self, local: Identity) -> None:
+        """This node has a newer identity: streams go on, new ones prove it."""
+        self._engine.identity_changed(local, self.loop.time())
+        self._after_verb()
 
     # What streams ask
 
@@ -298,6 +307,9 @@ class Connection:
                 self._stream_closed(stream_id, error)
             case HandshakeCompleted(peer):
                 self._handshake_completed(peer)
+            case PeerIdentityChanged(peer):
+                self._peer = peer
+                self._on_peer_changed(self)
             case ConnectionTerminated(error):
                 self._terminate(error)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from keynet.address import NodeId, SocketAddress
 from keynet.engine import Datagrams
@@ -19,9 +19,11 @@ from keynet.errors import (
     ConnectionLost,
     DeadlineExceeded,
     HandshakeFailed,
+    IdentityError,
     KeynetError,
     LocallyClosed,
     LocalProtocolError,
+    PeerReplaced,
     UnclaimedNodeId,
 )
 from keynet.identity import Identity
@@ -29,6 +31,7 @@ from keynet.signalling.link import Link
 from keynet.transport.api import Transport
 from keynet.transport.arrivals import Arrivals
 from keynet.transport.connection import Connection
+from keynet.transport.crowd import USUAL, Crowd, Limits, idlest
 from keynet.udp.api import Endpoint
 from keynet.udp.demux import Demultiplexer
 from keynet.udp.path import Path
@@ -37,7 +40,6 @@ log = logging.getLogger(__name__)
 
 MAX_PROVISIONAL = 256
 """Answered first datagrams whose senders have proved nothing yet; beyond it one has to go."""
-MAX_CONNECTIONS = 4096
 STRANGER_PATIENCE = 1.0
 """Seconds that a dial to an address waits for a stranger there who is dialling us."""
 MAX_REFUSALS = 100
@@ -47,13 +49,19 @@ IDLE_TIMEOUT = 60.0
 HANDSHAKE_TIMEOUT = 20.0
 """Seconds within which a peer must have proved its identity; transports may give up sooner."""
 REAP_INTERVAL = 5.0
+FULL_FOR = 1.0
+"""Seconds after which a full host looks again whether somebody is idle."""
 
 
 class Host:
     """Dials and answers over one endpoint."""
 
     def __init__(
-        self, endpoint: Endpoint, identity: Identity, transports: Sequence[Transport]
+        self,
+        endpoint: Endpoint,
+        identity: Identity,
+        transports: Sequence[Transport],
+        limits: Limits = USUAL,
     ) -> None:
         """`transports` in order of preference; the first one dials by default."""
         if not transports:
@@ -62,17 +70,21 @@ class Host:
         self._endpoint = endpoint
         self._transports = {transport.name: transport for transport in transports}
         self._loop = asyncio.get_running_loop()
-        self._demux: Demultiplexer[Connection] = Demultiplexer(transports, limit=MAX_CONNECTIONS)
-        self._connections: dict[Connection, None] = {}
+        self._demux: Demultiplexer[Connection] = Demultiplexer(transports)
+        self._connections = Crowd(limits)
         self._by_peer: dict[NodeId, Connection] = {}
         self._provisional: dict[Connection, bool] = {}
         """Whether each has been heard again since its first datagram, as forged ones are not."""
+        self._outdated: dict[Connection, None] = {}
+        """Those that are told of our newer identity once the handshake with the older is done."""
         self._touched: dict[Connection, None] = {}
         self._arrived: Arrivals[Connection] = Arrivals()
         self._closed = False
         self._evicted = 0
         self._refused_at = 0.0
         self._refusals = 0
+        self._full_until = 0.0
+        self._turned_away = 0
         self._reaper = self._loop.call_later(REAP_INTERVAL, self._reap)
         endpoint.set_receiver(self)
 
@@ -80,15 +92,18 @@ class Host:
 
     @property
     def identity(self) -> Identity:
-        """What is proved to peers. It may be replaced: connections show the new one from then on,
-        those that there are once their last stream has ended."""
+        """What is proved to peers. It may be replaced by a newer one of the same lineage: whatever
+        begins from then on, streams of open connections too, proves that."""
         return self._identity
 
     @identity.setter
     def identity(self, identity: Identity) -> None:
         self._identity = identity
-        for connection in list(self._connections):
-            connection.retire()
+        for connection in self._connections:
+            if connection.established_at is None:
+                self._outdated[connection] = None
+            else:
+                connection.identity_changed(identity)
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -107,6 +122,18 @@ class Host:
         Simultaneous calls share one dial, which ends when the last caller leaves. Raises
         ConnectError, IdentityError, DeadlineExceeded or ConfigError (unknown transport).
         """
+        connection = await self._established(node_id, remote, transport)
+        if not connection.peer.matches(node_id):
+            await self._ask_who_is_there(connection)
+            connection = await self._established(node_id, remote, transport)
+        if not connection.peer.matches(node_id):
+            raise UnclaimedNodeId(f"{remote} is {connection.peer.node_id}, not {node_id}")
+        return connection
+
+    async def _established(
+        self, node_id: NodeId, remote: SocketAddress, transport: str | None
+    ) -> Connection:
+        """The connection to `node_id`, or to whoever is at `remote`, once the handshake is done."""
         connection = await self._connection_to(node_id, remote, transport)
         connection.waiters += 1
         try:
@@ -117,9 +144,16 @@ class Host:
             connection.waiters -= 1
             if not connection.waiters and connection.dialed and not connection.established_at:
                 connection.close()
-        if not connection.peer.matches(node_id):
-            raise UnclaimedNodeId(f"{remote} is {connection.peer.node_id}, not {node_id}")
         return connection
+
+    async def _ask_who_is_there(self, connection: Connection) -> None:
+        """Let a new stream prove it: the peer may have a newer id, or have left the address."""
+        try:
+            (await connection.open_stream()).reset()
+        except PeerReplaced:
+            await connection.wait_closed()
+        except (IdentityError, ClosedError):
+            return  # what is known of the connection is all that can be known now
 
     async def _connection_to(
         self, node_id: NodeId, remote: SocketAddress, transport: str | None
@@ -150,13 +184,15 @@ class Host:
         transport = self._transport(name)
         link = Link(self._endpoint, Path(remote))
         engine = transport.connect(link, self.identity, node_id, self._loop.time())
-        connection = Connection(engine, link, transport.name, self._dialled, self._forget)
+        connection = Connection(
+            engine, link, transport.name, self._established_with, self._know, self._forget
+        )
         connection.dialed = True
         self._keep(connection)
         return connection
 
     def _keep(self, connection: Connection) -> None:
-        self._connections[connection] = None
+        self._connections.add(connection)
         self._demux.bind_source(connection.remote, connection, connection.transport)
 
     def _transport(self, name: str | None) -> Transport:
@@ -179,7 +215,7 @@ class Host:
         self._closed = True
         self._reaper.cancel()
         self._arrived.end(LocallyClosed("the host is closed"))
-        await asyncio.gather(*(c.aclose() for c in list(self._connections)))
+        await asyncio.gather(*(c.aclose() for c in self._connections))
 
     def stats(self) -> dict[str, int]:
         """Counters and gauges for people."""
@@ -187,6 +223,7 @@ class Host:
             "connections": len(self._connections) - len(self._provisional),
             "provisional": len(self._provisional),
             "evicted": self._evicted,
+            "turned away": self._turned_away,
             **{f"dropped {drop.value}": count for drop, count in self._demux.drops.items()},
         }
 
@@ -229,25 +266,51 @@ class Host:
         self, transport: Transport, datagrams: Datagrams, path: Path, now: float
     ) -> None:
         """A stranger's first datagram: answer it, but keep only so many strangers."""
-        if self._closed or len(self._connections) >= MAX_CONNECTIONS:
+        if self._closed:
             return
-        if len(self._provisional) >= MAX_PROVISIONAL:
-            self._evict()
+        if not self._make_room(path.remote, now):
+            self._turned_away += 1
+            return
         link = Link(self._endpoint, path)
         engine = transport.accept(link, datagrams, self.identity, now)
-        connection = Connection(engine, link, transport.name, self._answered, self._forget)
+        connection = Connection(
+            engine, link, transport.name, self._established_with, self._know, self._forget
+        )
         self._keep(connection)
         self._provisional[connection] = False
 
-    def _evict(self) -> None:
-        """Make room: a flood of first datagrams may not keep honest dialers out.
+    def _make_room(self, newcomer: SocketAddress, now: float) -> bool:
+        """Let somebody go where there are too many, so that neither a flood of first datagrams nor
+        connections that rest keep honest dialers out; False when everybody is at work."""
+        crowd = self._connections.in_the_way_of(newcomer)
+        if crowd and not self._evict(self._unheard(crowd)) and not self._dismiss(crowd, now):
+            return False
+        if len(self._provisional) >= MAX_PROVISIONAL:
+            self._evict(self._unheard(self._provisional) or list(self._provisional))
+        return True
 
-        Were it always the oldest that goes, a flood would end every handshake.
-        """
+    def _unheard(self, crowd: Collection[Connection]) -> list[Connection]:
+        """Strangers who have said nothing after their first datagram, as forged ones cannot."""
+        return [one for one, heard in self._provisional.items() if not heard and one in crowd]
+
+    def _evict(self, strangers: Sequence[Connection]) -> bool:
+        """End one handshake, at random: were it always the oldest, a flood would end them all."""
+        if not strangers:
+            return False
         self._evicted += 1
-        unheard = [one for one, heard in self._provisional.items() if not heard]
-        victim = random.choice(unheard or list(self._provisional))
-        victim.abort(HandshakeFailed("too many dialers at once"))
+        random.choice(strangers).abort(HandshakeFailed("too many dialers at once"))
+        return True
+
+    def _dismiss(self, crowd: Collection[Connection], now: float) -> bool:
+        """End the connection that is missed least, if one rests."""
+        if now < self._full_until:
+            return False
+        victim = idlest(crowd)
+        if victim is None:
+            self._full_until = now + FULL_FOR
+            return False
+        victim.abort(LocallyClosed("it was idle, and there were too many connections"))
+        return True
 
     def drained(self, now: float) -> None:
         touched, self._touched = self._touched, {}
@@ -255,7 +318,7 @@ class Host:
             connection.drained()
 
     def writable(self) -> None:
-        for connection in list(self._connections):
+        for connection in self._connections:
             connection.writable()
 
     def endpoint_failed(self, error: OSError) -> None:
@@ -264,33 +327,31 @@ class Host:
         reason = f"this node's UDP socket failed: {error}"
         self._closed = True
         self._arrived.end(ConnectionLost(reason))
-        for connection in list(self._connections):
+        for connection in self._connections:
             connection.abort(ConnectionLost(reason))
 
     # What connections tell
 
-    def _dialled(self, connection: Connection) -> None:
-        self._know(connection)
-        self._announce(connection)
-
-    def _answered(self, connection: Connection) -> None:
-        self._provisional.pop(connection, None)
-        self._know(connection)
-        self._announce(connection)
-
-    def _announce(self, connection: Connection) -> None:
+    def _established_with(self, connection: Connection) -> None:
         """Dialled or answered, the peer may open streams on it: whoever accepts must know."""
+        self._provisional.pop(connection, None)
+        if connection in self._outdated:
+            del self._outdated[connection]
+            connection.identity_changed(self._identity)
+        self._know(connection)
         self._arrived.put(connection)
 
     def _know(self, connection: Connection) -> None:
+        """The peer is found by its current id, and by those before it."""
         for node_id in connection.peer.lineage:
             self._by_peer[node_id] = connection
 
     def _forget(self, connection: Connection) -> None:
         self._provisional.pop(connection, None)
+        self._outdated.pop(connection, None)
         self._touched.pop(connection, None)
         self._arrived.discard(connection)
-        self._connections.pop(connection, None)
+        self._connections.discard(connection)
         if self._demux.source_owner(connection.remote) is connection:
             self._demux.unbind_source(connection.remote)
         for node_id in [i for i, c in self._by_peer.items() if c is connection]:
@@ -299,7 +360,7 @@ class Host:
     def _reap(self) -> None:
         """Forget connections that nobody has used for a while, or that come to nothing."""
         now = self._loop.time()
-        for connection in list(self._connections):
+        for connection in self._connections:
             if connection.established_at is None:
                 if now - connection.opened_at >= HANDSHAKE_TIMEOUT:
                     waited = f"no handshake within {HANDSHAKE_TIMEOUT:.0f} s"

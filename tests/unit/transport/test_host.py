@@ -422,55 +422,6 @@ class TestEnding:
         between_hosts(program)
 
 
-class TestRotation:
-    def test_new_connections_show_the_new_identity_and_answer_to_the_old(self) -> None:
-        async def program(both: Hosts) -> None:
-            old, new = identity("listener"), identity("listener'")
-            address = both.endpoints[1].addresses[0]
-            async with echoing(both.listener):
-                first = await both.connect()
-                both.listener.identity = new
-                await works(first)
-                await first.aclose()
-                await asyncio.sleep(1)
-                second = await both.dialer.connect(old.node_id, address)
-                assert second.peer.node_id == new.node_id
-                assert both.dialer.connection(new.node_id) is second
-                assert both.dialer.connection(old.node_id) is second
-                assert await both.dialer.connect(new.node_id, address) is second
-                await works(second)
-
-        between_hosts(program)
-
-    def test_a_connection_outlives_its_peers_rotation(self) -> None:
-        async def program(both: Hosts) -> None:
-            async with echoing(both.listener):
-                first = await both.connect()
-                both.listener.identity = identity("listener'")
-                for _ in range(3):
-                    await works(first)
-                    await asyncio.sleep(1)
-
-        between_hosts(program)
-
-    def test_a_dialer_shows_its_new_identity_once_its_streams_have_ended(self) -> None:
-        async def program(both: Hosts) -> None:
-            here, there = await both.streams()
-            both.dialer.identity = identity("dialer'")
-            here.write(b"goes on")
-            assert await there.read() == b"goes on"
-            assert await both.connect() is here.connection
-            here.reset()
-            await asyncio.sleep(1)
-            assert here.connection.closed
-            await there.connection.aclose()
-            await both.connect()
-            found = await both.listener.accept()
-            assert found.peer.node_id == identity("dialer'").node_id
-
-        between_hosts(program)
-
-
 def test_one_endpoint_carries_many_peers() -> None:
     async def program() -> None:
         net = FakeNet(link=LinkModel(latency=0.01, loss=0.01))
