@@ -142,7 +142,8 @@ class Client:
         params: Params = NO_PARAMS,
         **options: Unpack[Options],
     ) -> Any:
-        """Stream `items` to a method and give its result, which may come before the last item.
+        """Stream `items` to a method and give its result, which may come before the last item;
+        a generator is closed then.
 
         Raises RpcError, ConfigError, and what `items` raises, after the peer was told to stop.
         Cancellable.

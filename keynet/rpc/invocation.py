@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-from keynet.rpc.api import Exchange, Send
+from keynet.rpc.api import Exchange
+from keynet.rpc.iteration import closed_after
 
 
 async def invoke(exchange: Exchange) -> Any:
@@ -15,7 +15,10 @@ async def invoke(exchange: Exchange) -> Any:
     if not method.kind.server_streams:
         return await made
     assert exchange.send is not None, "the binding gave no way to send items"
-    return await _send_all(aiter(made), exchange.send)
+    async with closed_after(made) as items:
+        async for item in items:
+            await exchange.send(item)
+    return None
 
 
 def _arguments(exchange: Exchange) -> dict[str, Any]:
@@ -26,13 +29,3 @@ def _arguments(exchange: Exchange) -> dict[str, Any]:
     if method.items_parameter is not None:
         arguments[method.items_parameter] = exchange.requests
     return arguments
-
-
-async def _send_all(items: AsyncIterator[Any], send: Send) -> None:
-    try:
-        async for item in items:
-            await send(item)
-    finally:
-        aclose = getattr(items, "aclose", None)  # generators have it, other iterators need not
-        if aclose is not None:
-            await aclose()

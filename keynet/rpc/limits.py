@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
 from keynet.address import NodeId
+from keynet.errors import ConfigError
 from keynet.rpc.api import MAX_MESSAGE_SIZE, UNARY_TIMEOUT
 from keynet.rpc.method import Kind
 from keynet.rpc.status import Status, rpc_error
@@ -32,6 +34,16 @@ class Limits:
     """Seconds that a unary call may take, whatever its caller asks for; None for no limit."""
     max_stream_timeout: float | None = None
     """Seconds that any other call may take; None for no limit."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError when nothing at all could be called."""
+        for name in ("max_message_size", "max_calls", "max_calls_per_peer", "public_burst"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is 1 or more, not {getattr(self, name)}")
+        for name in ("public_rate", "max_unary_timeout", "max_stream_timeout"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} is above 0, not {value}")
 
     def timeout(self, kind: Kind, asked: float | None) -> float | None:
         """Seconds that a call may take when its caller asks for `asked`; None for no limit."""
@@ -108,8 +120,8 @@ class Rates:
         if len(self._buckets) > self._most:
             self._buckets.popitem(last=False)
         if short:
-            wait = (1.0 - tokens) / rate
+            wait = math.ceil((1.0 - tokens) / rate * 1000) / 1000
             raise rpc_error(
                 Status.RESOURCE_EXHAUSTED,
-                f"more than {rate:g} calls a second; try again in {max(wait, 0.001):.3f} s",
+                f"more than {rate:g} calls a second; try again in {wait:.3f} s",
             )

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from keynet.errors import LocalProtocolError
 from keynet.rpc.api import ClientCall, Metadata
+from keynet.rpc.iteration import closed_after
 
 T = TypeVar("T")
 
@@ -109,21 +110,22 @@ async def feed(call: ClientCall, items: Items) -> Any:
 
 async def _send_all(call: ClientCall, items: Items) -> None:
     sent = 0
-    async for item in _each(items):
-        await call.send(item)
-        sent += 1
-        if sent % SENDS_AT_ONCE == 0:
-            await asyncio.sleep(0)
+    async with closed_after(_asynchronous(items)) as each:
+        async for item in each:
+            await call.send(item)
+            sent += 1
+            if sent % SENDS_AT_ONCE == 0:
+                await asyncio.sleep(0)
     await call.finish_sending()
 
 
-async def _each(items: Items) -> AsyncIterator[Any]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
+def _asynchronous(items: Items) -> AsyncIterable[Any]:
+    return items if isinstance(items, AsyncIterable) else _one_by_one(items)
+
+
+async def _one_by_one(items: Iterable[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item
 
 
 def _cancel_after_failure(sending: asyncio.Task[None], call: ClientCall) -> None:
