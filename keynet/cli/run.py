@@ -62,6 +62,10 @@ TransportOption = Annotated[
 Deadline = Annotated[
     float | None, typer.Option(metavar="SECONDS", help="For a whole CONNECT. \\[default: 15]")
 ]
+ConnectionsPerNetwork = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="From one IPv4 address or IPv6 /64, at most. \\[default: 256]"),
+]
 State = Annotated[
     Path | None,
     typer.Option(metavar="DIR", envvar="KEYNET_STATE", help="Where identity and token are kept."),
@@ -88,6 +92,7 @@ def command(
     transport: Transport = None,
     transport_option: TransportOption = None,
     deadline: Deadline = None,
+    connections_per_network: ConnectionsPerNetwork = None,
     state: State = None,
     passphrase_file: PassphraseFile = None,
     json: Json = False,

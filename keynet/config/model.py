@@ -63,6 +63,8 @@ class Config:
     """Seconds for a whole CONNECT: look-up, dial, handshake and the peer's own dial."""
     grace: float = 5.0
     """Seconds that peers' running calls have when the node closes."""
+    connections_per_network: int = 256
+    """Connections from one IPv4 address or IPv6 /64 that are let in: a node id costs nothing."""
     state: Path | None = None
     """The state directory; None for the platform's own place."""
     passphrase_file: Path | None = None
@@ -165,6 +167,12 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 1 << 16:
+        raise ConfigError(f"expected a number from 1 to 65536, not {value!r}")
+    return value
+
+
 def _path(value: object) -> Path:
     return Path(_text(str(value) if isinstance(value, Path) else value)).expanduser()
 
@@ -226,6 +234,7 @@ _READERS: dict[str, Reader] = {
     "transport_option": _many(_option),
     "deadline": _seconds,
     "grace": _seconds,
+    "connections_per_network": _count,
     "state": _path,
     "passphrase_file": _path,
     "log_level": _choice(*LOG_LEVELS),

@@ -37,6 +37,7 @@ from keynet.rpc.proxy.services import Access, Services
 from keynet.state import StateLock, state_dir
 from keynet.transport.api import GROUP, Transport
 from keynet.transport.connection import Connection
+from keynet.transport.crowd import Limits
 from keynet.transport.host import Host
 from keynet.udp.api import Endpoint
 from keynet.udp.endpoint import bind
@@ -196,7 +197,8 @@ class Node:
         identity = await self._load_identity()
         self.endpoint = await self._bind()
         self._stack.callback(self.endpoint.close)
-        self.host = Host(self.endpoint, identity, transports)
+        limits = Limits(per_network=self.config.connections_per_network)
+        self.host = Host(self.endpoint, identity, transports, limits)
         self._stack.push_async_callback(self.host.aclose)
         self._open_reverse_proxy()
         self.dialer = PeerDialer(

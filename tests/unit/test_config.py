@@ -99,6 +99,7 @@ allow = ["{NODE}=50051"]
 peer = "{OTHER}@192.0.2.1:4100"
 transport-option = ["congestion=cubic"]
 deadline = 10
+connections-per-network = 8
 log-level = "debug"
 json = true
 """
@@ -121,6 +122,7 @@ def test_a_file(file: Path) -> None:
         peer=(StaticPeer(OTHER, Authority("192.0.2.1", 4100)),),
         transport_option=(("congestion", "cubic"),),
         deadline=10.0,
+        connections_per_network=8,
         log_level="debug",
         json=True,
     )
@@ -156,6 +158,8 @@ def test_defaults() -> None:
         ("deadline = 0", r"k\.toml: deadline: expected a number of seconds"),
         ("deadline = true", r"k\.toml: deadline: expected a number of seconds"),
         ("deadline = nan", r"k\.toml: deadline: expected a number of seconds"),
+        ("connections-per-network = 0", r"k\.toml: connections-per-network: expected a number"),
+        ("connections-per-network = true", r"connections-per-network: expected a number from 1"),
         ("log-level = 'loud'", r"k\.toml: log-level: expected one of debug, info"),
         ("transport-option = ['x']", r"k\.toml: transport-option: expected KEY=VALUE"),
         ("proxy_token = 'a'\nproxy-token = 'b'", "given twice"),
