@@ -256,7 +256,8 @@ class Engine:
         if self._terminated:
             return []
         out = [Datagrams(reset) for reset in self._admission.refusals]
-        self._admission.refusals.clear()
+        if out:
+            self._admission.refusals.clear()
         size = 0
         for stream in list(self._dirty):
             del self._dirty[stream]

@@ -32,7 +32,8 @@ class RttEstimator:
     def update(self, sample: float) -> None:
         """Take one sample, never one from a retransmitted packet (Karn)."""
         self.latest = sample
-        self.minimum = min(self.minimum, sample)
+        if sample < self.minimum:
+            self.minimum = sample
         if self.smoothed is None:
             self.smoothed, self.variation = sample, sample / 2
             return
@@ -45,15 +46,21 @@ class RttEstimator:
         if self.smoothed is None:
             base = INITIAL_RTO
         else:
-            base = max(MIN_RTO, self.smoothed + max(GRANULARITY, 4 * self.variation))
-        return min(MAX_RTO, max(base, min(MAX_BACKOFF, base * (1 << min(self.backoff, 10)))))
+            spread = 4 * self.variation
+            base = self.smoothed + (spread if spread > GRANULARITY else GRANULARITY)
+            if base < MIN_RTO:
+                base = MIN_RTO
+        if self.backoff:
+            base = max(base, min(MAX_BACKOFF, base * (1 << min(self.backoff, 10))))
+        return base if base < MAX_RTO else MAX_RTO
 
     @property
     def probe_timeout(self) -> float:
         """How long a silent tail waits for its probe (RFC 8985 section 7.2)."""
         if self.smoothed is None:
             return INITIAL_RTO
-        return max(MIN_PROBE_TIMEOUT, 2 * self.smoothed + ACK_DELAY)
+        timeout = 2 * self.smoothed + ACK_DELAY
+        return timeout if timeout > MIN_PROBE_TIMEOUT else MIN_PROBE_TIMEOUT
 
     def reordering_window(self, steps: int) -> float:
         """How late a packet may be: `steps` quarters of the least round trip (RFC 8985 6.2)."""

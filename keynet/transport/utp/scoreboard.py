@@ -47,6 +47,8 @@ class Batch:
 
     def bytes_of(self, mask: int) -> int:
         """The size on the wire of the packets in `mask`."""
+        if mask == self.full:
+            return self.size
         size = mask.bit_count() * self.stride
         if mask >> (self.count - 1):
             size -= self.count * self.stride - self.size

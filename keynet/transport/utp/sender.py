@@ -22,6 +22,7 @@ from keynet.transport.utp.packet import (
 )
 from keynet.transport.utp.rtt import RttEstimator
 from keynet.transport.utp.scoreboard import Batch, Flight, Scoreboard
+from keynet.transport.utp.silence import Silence
 from keynet.transport.utp.source import Source
 
 MAX_BATCH_BYTES = 260000
@@ -29,11 +30,6 @@ MAX_BATCH_PACKETS = 176
 """Four UDP_SEGMENT sends at MTU 1500: what is done once a batch costs a quarter then."""
 MAX_BYTES_PER_CALL = 1 << 19
 MAX_REORDERING_STEPS = 16
-LOST_AFTER = 15.0
-"""Seconds without any acknowledgement, while some is due, that end a connection."""
-MIN_TIMEOUTS = 4
-MAX_PERSIST = 2.0
-"""Seconds between probes of a window that stays closed (RFC 9293 section 3.8.6.1)."""
 
 Stamp = Callable[[PacketType, int], bytes]
 """Encodes a header with the given type and seq_nr and everything else current."""
@@ -51,7 +47,6 @@ class Sender:
         now: float,
     ) -> None:
         self.board = Scoreboard(first_seq)
-        self.rtt = RttEstimator()
         self.congestion = congestion
         self.peer_window = 0
         self.probing_allowed = False
@@ -67,19 +62,17 @@ class Sender:
         self._mtu = mtu
         self._pacer = Pacer(congestion.mss, now, congestion.pacing_rate)
         self._fin_wanted = False
-        self._tail_probed = False
+        self._silence = Silence(now)
         self._window_limited = False
         self._paced = False
-        self._restart_at = now
-        """What the retransmission time-out counts from (RFC 6298 section 5), and"""
-        self._active_at = now
-        """what the tail's probe does: it waits for the last sending too (RFC 8985 7.2)."""
-        self._heard_at = now
-        self._persist_at: float | None = None
-        self._persists = 0
         self._reordering_steps = 1
 
     # State
+
+    @property
+    def rtt(self) -> RttEstimator:
+        """The path's round trip, as measured."""
+        return self._silence.rtt
 
     @property
     def outstanding(self) -> int:
@@ -98,22 +91,21 @@ class Sender:
 
     def acknowledge(self, ack: int, sack: int, delay: float | None, now: float) -> None:
         """Take an acknowledgement that the connection found plausible."""
-        board = self.board
-        self._heard_at = now
+        board, silence = self.board, self._silence
+        silence.heard(now)
         if not sack and not board.in_flight and ack == board.una - 1:
             return  # nothing new: the receiver of a one-way stream hears this with each batch
-        news = board.acknowledge(ack, sack, now, self.rtt.minimum if self.rtt.smoothed else 0.0)
+        rtt = silence.rtt
+        news = board.acknowledge(ack, sack, now, rtt.minimum if rtt.smoothed else 0.0)
         if news.spurious:
             self.spurious += 1
             self._reordering_steps = min(MAX_REORDERING_STEPS, self._reordering_steps * 2)
             self.congestion.on_spurious_loss(now)
         flight = news.newest
         if flight is not None and not flight.resent:
-            self.rtt.update(now - flight.sent_at)
+            rtt.update(now - flight.sent_at)
         if news.acked:
-            self.rtt.backoff = 0
-            self._restart_at = self._active_at = now
-            self._tail_probed = False
+            silence.progressed(now)
             if flight is not None and flight.batch.stride > BASE_SIZE:
                 self._mtu.large_acked()
         self._find_losses(now)
@@ -123,7 +115,7 @@ class Sender:
                 flight,
                 news.acked,
                 delay=delay,
-                least_rtt=self.rtt.minimum,
+                least_rtt=rtt.minimum,
                 window_limited=self._window_limited,
                 now=now,
             )
@@ -213,7 +205,7 @@ class Sender:
             count, size = self._next_batch(pending, now)
             if not count:
                 break
-            self._persists = 0
+            self._silence.window_opened()
             budget -= self._send_data(count, size, stamp, now, out)
         return budget
 
@@ -279,12 +271,7 @@ class Sender:
         self.congestion.on_send(now, size, board.in_flight, limited)
         board.sent(batch, mask, now, resent=resent)
         self._pacer.sent(size, now)
-        self._active_at = now
-        if board.in_flight == size:
-            self._restart_at = now
-            if not self.rtt.backoff:
-                self._heard_at = now  # silence counts from the first byte that wants an answer
-        self._persist_at = None
+        self._silence.sent(now, first=board.in_flight == size)
 
     def _end_of_source(self, stamp: Stamp, now: float, out: list[Datagrams]) -> None:
         """Nothing waits: rate samples now understate the path, and a FIN may follow."""
@@ -303,49 +290,35 @@ class Sender:
 
     def next_deadline(self) -> float:
         """The earliest of loss detection, probes, time-outs and pacing; inf for none."""
-        at = math.inf
-        if self.outstanding:
-            at = self._timeout_at
-            if self.board.loss_at is not None and self.board.loss_at < at:
-                at = self.board.loss_at
-        elif self.source.pending and self.peer_window < self._mtu.size and not self._paced:
-            if self._persist_at is None:
-                pause = self.rtt.retransmission_timeout * (1 << min(self._persists, 10))
-                self._persist_at = self._restart_at + min(pause, MAX_PERSIST)
-            at = self._persist_at
+        at, board = math.inf, self.board
+        if board.in_flight or board.waiting:
+            at = self._silence.timeout_at(board.in_flight)
+            if board.loss_at is not None and board.loss_at < at:
+                at = board.loss_at
+        elif not self._paced and self.peer_window < self._mtu.size and self.source.pending:
+            at = self._silence.persist_at()
         if self._paced and (send_at := self._pacer.next_send_at()) is not None and send_at < at:
             at = send_at
         return at
 
-    @property
-    def _timeout_at(self) -> float:
-        at = self._restart_at + self.rtt.retransmission_timeout
-        if self.rtt.backoff >= MIN_TIMEOUTS - 1:
-            return min(at, max(self._restart_at, self._heard_at + LOST_AFTER))
-        if self._tail_probed or self.rtt.backoff or not self.board.in_flight:
-            return at
-        return min(at, self._active_at + self.rtt.probe_timeout)
-
     def handle_deadline(self, stamp: Stamp, now: float, out: list[Datagrams]) -> bool:
         """Do what is due; False when the peer must be taken for gone."""
-        if self.board.loss_at is not None and self.board.loss_at <= now:
+        board, silence = self.board, self._silence
+        if board.loss_at is not None and board.loss_at <= now:
             self._find_losses(now)
-        if self.outstanding and self._timeout_at <= now:
-            if self._tail_probed or self.rtt.backoff or not self.board.in_flight:
+        if self.outstanding:
+            if silence.timeout_at(board.in_flight) > now:
+                return True
+            if not silence.probes_tail(board.in_flight, now):
                 return self._time_out(now)
             self._probe_tail(stamp, now, out)
-        elif self._persist_at is not None and self._persist_at <= now and not self.outstanding:
-            self.rtt.backoff += 1
-            self._persists += 1
-            self._persist_at, self._restart_at = None, now
+        elif silence.probes_window(now):
             self._send_data(1, 1, stamp, now, out)
         return True
 
     def _time_out(self, now: float) -> bool:
         """The retransmission timer expired (RFC 6298 section 5.4, RFC 8985 section 6.3)."""
-        self.rtt.backoff += 1
-        self._restart_at = now
-        if self.rtt.backoff >= MIN_TIMEOUTS and now >= self._heard_at + LOST_AFTER:
+        if not self._silence.timed_out(now):
             return False
         self.board.lose_all()
         self.congestion.on_timeout(now)
@@ -356,8 +329,6 @@ class Sender:
 
     def _probe_tail(self, stamp: Stamp, now: float, out: list[Datagrams]) -> None:
         """Provoke an acknowledgement: new data when there is some, else the last packet again."""
-        self._tail_probed = True
-        self._restart_at = now
         size = self._mtu.size - HEADER_SIZE
         reach = SACK_REACH - (self.board.next_seq - self.board.una)
         if self.source.pending and reach > 0 and self.peer_window - self.outstanding > size:
@@ -387,11 +358,7 @@ class Sender:
 
     def path_changed(self, rtt: float | None, now: float) -> None:
         """Another path: round trips, back-off and congestion state start anew."""
-        self.rtt = RttEstimator()
-        if rtt is not None:
-            self.rtt.update(rtt)
+        self._silence.path_changed(rtt, now)
         self.congestion.mss = self._pacer.mss = self._mtu.size
         self.congestion.on_path_changed(now, self._mtu.size)
         self._pacer.set_rate(self.congestion.pacing_rate)
-        self._restart_at = self._active_at = self._heard_at = now
-        self._tail_probed = False

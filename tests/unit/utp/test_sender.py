@@ -13,12 +13,8 @@ from keynet.transport.utp.congestion import Acked, Lost
 from keynet.transport.utp.mtu import BASE_SIZE, PathMtu
 from keynet.transport.utp.packet import SACK_REACH, Packet, PacketType, decode, encode
 from keynet.transport.utp.rtt import MAX_BACKOFF
-from keynet.transport.utp.sender import (
-    LOST_AFTER,
-    MAX_BATCH_BYTES,
-    MAX_BYTES_PER_CALL,
-    Sender,
-)
+from keynet.transport.utp.sender import MAX_BATCH_BYTES, MAX_BYTES_PER_CALL, Sender
+from keynet.transport.utp.silence import LOST_AFTER
 
 START = 1000.0
 RTT = 0.1
