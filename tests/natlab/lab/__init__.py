@@ -1,0 +1,21 @@
+"""Hosts, homes and NATs in network namespaces. See docs/natlab.md."""
+
+from tests.natlab.lab.commands import LabError
+from tests.natlab.lab.home import Home
+from tests.natlab.lab.kinds import KINDS, Behaviour, Nat, nat
+from tests.natlab.lab.lab import Host, Lab
+from tests.natlab.lab.line import Link
+from tests.natlab.lab.namespaces import obstacle
+
+__all__ = [
+    "KINDS",
+    "Behaviour",
+    "Home",
+    "Host",
+    "Lab",
+    "LabError",
+    "Link",
+    "Nat",
+    "nat",
+    "obstacle",
+]
