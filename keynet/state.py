@@ -24,11 +24,21 @@ _MAX_HOLDER_CHARS = 200
 
 
 def state_dir(override: str | Path | None = None) -> Path:
-    """The state directory: `override`, else $KEYNET_STATE, else the platform's. Not made here."""
+    """The state directory: `override`, else $KEYNET_STATE, else the platform's. Not made here.
+
+    Raises ConfigError when a file is in its place, or in the place of one above it.
+    """
     chosen = override or os.environ.get(ENVIRONMENT)
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    return platformdirs.user_state_path("keynet", appauthor=False)
+    if not chosen:
+        return platformdirs.user_state_path("keynet", appauthor=False)
+    directory = Path(chosen).expanduser().absolute()
+    for place in (directory, *directory.parents):
+        if os.path.isfile(place):  # unlike Path.is_file it never raises
+            raise ConfigError(
+                f"{directory} cannot be a state directory, because {place} is a file: "
+                "name a directory with --state"
+            )
+    return directory
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from keynet.control.place import Place, find, not_running
+from keynet.control.place import Place, find, not_ours, not_running
 from keynet.control.protocol import MAX_LINE, VERSION, Request, encode, read_answer
 from keynet.errors import ConnectError, DeadlineExceeded
 
@@ -29,6 +29,8 @@ def call(state: Path, verb: str, timeout: float = TIMEOUT, **params: Any) -> Any
                 line = file.readline(MAX_LINE)
     except TimeoutError as error:
         raise DeadlineExceeded(f"the node did not answer within {timeout:g} s") from error
+    except PermissionError as error:
+        raise not_ours(state) from error
     except OSError as error:
         raise not_running(state) from error
     if not line.endswith(b"\n"):

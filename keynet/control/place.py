@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from keynet.errors import ConnectError
+from keynet.errors import ConfigError, ConnectError
 
 SOCKET_FILE = "control.sock"
 TCP_FILE = "control.json"
@@ -44,10 +44,12 @@ class Place:
 
 def find(state: Path) -> Place:
     """The control socket of the node that runs with `state`; ConnectError when none does."""
-    if (state / SOCKET_FILE).exists():
-        return Place(state / SOCKET_FILE, None)
     try:
+        if (state / SOCKET_FILE).exists():
+            return Place(state / SOCKET_FILE, None)
         tcp = msgspec.json.decode((state / TCP_FILE).read_bytes(), type=TcpPlace)
+    except PermissionError as error:
+        raise not_ours(state) from error
     except (OSError, msgspec.MsgspecError) as error:
         raise not_running(state) from error
     return Place(None, tcp)
@@ -60,8 +62,18 @@ def not_running(state: Path) -> ConnectError:
     )
 
 
+def not_ours(state: Path) -> ConnectError:
+    return ConnectError(
+        f"the state directory {state} is another user's: ask as that user, "
+        "or name another directory with --state"
+    )
+
+
 def listen(state: Path, *, tcp: bool = False) -> tuple[socket.socket, Place]:
-    """A listening socket and where clients find it. The caller holds the directory's lock."""
+    """A listening socket and where clients find it. The caller holds the directory's lock.
+
+    Raises ConfigError when something else is in its place.
+    """
     remove(state)
     path = state / SOCKET_FILE
     if tcp or not hasattr(socket, "AF_UNIX") or len(os.fsencode(path)) > MAX_PATH:
@@ -87,6 +99,15 @@ def _listen_tcp(state: Path) -> tuple[socket.socket, Place]:
 
 
 def remove(state: Path) -> None:
-    """Take away what an earlier run left behind; harmless when there is nothing."""
+    """Take away what an earlier run left behind; harmless when there is nothing.
+
+    Raises ConfigError when it cannot be taken away.
+    """
     for name in (SOCKET_FILE, TCP_FILE):
-        (state / name).unlink(missing_ok=True)
+        try:
+            (state / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{state / name} is in the way of the node's control socket "
+                f"({error.strerror}): move it elsewhere"
+            ) from error

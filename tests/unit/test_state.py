@@ -25,6 +25,13 @@ def test_without_either_it_is_the_platforms(monkeypatch: pytest.MonkeyPatch) -> 
     assert state_dir().is_absolute()
 
 
+@pytest.mark.parametrize("below", ["", "sub", "sub/sub"])
+def test_a_file_is_no_state_directory(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"because .*/file is a file: name a directory"):
+        state_dir(tmp_path / "file" / below)
+
+
 def test_a_held_lock_names_its_holder(tmp_path: Path) -> None:
     with StateLock(tmp_path):
         second = StateLock(tmp_path)

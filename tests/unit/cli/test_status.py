@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,3 +35,11 @@ def test_the_audit(keynet: Keynet, monkeypatch: pytest.MonkeyPatch, flag: str) -
     assert json.loads(keynet("status", f"--{flag}", "x", "--json").out) == answer
     answer["from_peers"] = []
     assert keynet("status", f"--{flag}", "x").out == "none\n"
+
+
+def test_a_file_is_no_state_directory(keynet: Keynet, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = keynet("status", "--state", str(tmp_path / "file"))
+    assert refused.status == 2
+    assert "is a file: name a directory with --state" in refused.err
+    assert refused.err.count("\n") == 1

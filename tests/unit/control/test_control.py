@@ -201,3 +201,21 @@ def test_any_line_is_read_or_refused(line: bytes) -> None:
             read()
         except KeynetError:
             continue
+
+
+def test_another_users_directory_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refused)
+    with pytest.raises(ConnectError, match=r"is another user's: ask as that user"):
+        call(tmp_path, "echo")
+
+
+@pytest.mark.parametrize("name", [SOCKET_FILE, TCP_FILE])
+async def test_what_is_in_the_way_of_the_socket_is_named(isolated_state: Path, name: str) -> None:
+    (isolated_state / name).mkdir(parents=True)
+    with pytest.raises(ConfigError, match=f"{name} is in the way of the node's control socket"):
+        await ControlServer(isolated_state, VERBS).start()
