@@ -32,6 +32,10 @@ class Ready:
     """Exposed port to local target."""
     allow: tuple[str, ...] = ()
     """Who may reach them, as the setting is written: rules, or `any` alone."""
+    rpc_services: tuple[str, ...] = ()
+    """The names of the services that may be called; `keynet` is every node's own."""
+    allow_call: tuple[str, ...] = ()
+    """Who may call them, as the setting is written: rules, or `any` alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
-from keynet import plugins
 from keynet.address import NodeId, SocketAddress
 from keynet.config import Config, UnixPath
-from keynet.config.values import Allow, LocalAddress
+from keynet.config.values import LocalAddress
 from keynet.errors import (
     ClosedError,
     ConfigError,
@@ -27,25 +26,30 @@ from keynet.errors import (
 )
 from keynet.identity import Identity, IdentityStore
 from keynet.node.dialer import PeerDialer
-from keynet.node.events import Events, IdentityChanged, Ready, Stopped
+from keynet.node.events import Events, IdentityChanged, NodeEvent, Ready, Stopped
+from keynet.node.loading import load_service
+from keynet.node.network import NodeNetwork
+from keynet.node.own_service import own_service
+from keynet.node.pieces import access, bind_sockets, call_access, transports_of, written
+from keynet.node.rpc import Rpc, bindings_of
 from keynet.node.serving import Serving
 from keynet.node.token import kept_token, new_token
+from keynet.rpc import limits as of_calls
+from keynet.rpc.access import CallAccess
+from keynet.rpc.api import Binding, ClientInterceptor, ServerInterceptor
+from keynet.rpc.client import Client
+from keynet.rpc.dispatch import Dispatcher
 from keynet.rpc.proxy.api import Target
 from keynet.rpc.proxy.forward import ForwardProxy
 from keynet.rpc.proxy.reverse import ReverseProxy
-from keynet.rpc.proxy.services import Access, Services
+from keynet.rpc.proxy.services import Services
+from keynet.rpc.service import Service
 from keynet.state import StateLock, state_dir
-from keynet.transport.api import GROUP, Transport
 from keynet.transport.connection import Connection
 from keynet.transport.crowd import Limits
 from keynet.transport.host import Host
 from keynet.udp.api import Endpoint
-from keynet.udp.endpoint import bind
 
-BUILT_IN_TRANSPORT = "utp"
-"""Always there beside the transport that was chosen, for signalling."""
-
-EVERY_FAMILY = (SocketAddress("0.0.0.0", 0), SocketAddress("::", 0))
 RENEWAL_CHECK_INTERVAL = 3600.0
 """Seconds between looks at the calendar: whether the certificate is due for renewal."""
 
@@ -67,9 +71,20 @@ class Node:
         identity: Identity | None = None,
         passphrase: bytes | None = None,
         endpoint: Endpoint | None = None,
+        services: Iterable[Service] = (),
+        limits: of_calls.Limits = of_calls.DEFAULT,
+        interceptors: Sequence[ServerInterceptor] = (),
     ) -> None:
-        """`passphrase` unlocks the key at rest; `endpoint` replaces UDP sockets (simulation)."""
+        """`passphrase` unlocks the key at rest; `endpoint` replaces UDP sockets (simulation).
+
+        `services` are served besides the settings' own; `limits` and `interceptors` hold for
+        every call of a peer. Raises ConfigError when two services have one name.
+        """
         self.config = config or Config()
+        self.dispatcher = Dispatcher(
+            services, access=call_access(self.config), limits=limits, interceptors=interceptors
+        )
+        """Runs what peers call, over every binding."""
         self.events = Events()
         """Iterate it for this node's events; subscribe before starting to see Ready."""
         self._identity = identity
@@ -93,6 +108,10 @@ class Node:
     host: Host
     dialer: PeerDialer
     serving: Serving
+    network: NodeNetwork
+    """What RPC bindings are given."""
+    rpc: Rpc
+    """The bindings that run, and what each gave for its server."""
     forward_proxy: ForwardProxy
     """Its `audit` tells who of this machine is connected to which peer's service."""
     reverse_proxy: ReverseProxy
@@ -129,12 +148,15 @@ class Node:
                 self.endpoint.addresses,
                 str(self.proxy) if self.proxy is not None else None,
                 {service.port: str(service.target) for service in self.config.expose},
-                _written(self.config.allow),
+                written(self.config.allow),
+                tuple(service.name for service in self.dispatcher.services),
+                written(self.config.allow_call),
             )
         )
 
     async def aclose(self, reason: str | None = None) -> None:
-        """Close in order: proxies, streams, connections (their FINs are sent), sockets, lock.
+        """Close in order: calls (they have the setting's grace), proxies, streams, connections
+        (their FINs are sent), sockets, lock.
 
         Idempotent. `reason` is what subscribers are told, when it was not on purpose.
         """
@@ -177,6 +199,32 @@ class Node:
         """
         return await self.dialer.connect(Target(node_id, address))
 
+    @property
+    def calls(self) -> CallAccess:
+        """Which peers may call what; change it at any time."""
+        return self.dispatcher.access
+
+    def serve(self, service: Service) -> None:
+        """Let peers call `service` from now on, those that `calls` permits; also before `start`.
+
+        Raises ConfigError when a service of that name is served.
+        """
+        self.dispatcher.add(service)
+
+    def client(
+        self,
+        node_id: NodeId,
+        binding: str | None = None,
+        *,
+        interceptors: Sequence[ClientInterceptor] = (),
+    ) -> Client:
+        """Calls to that peer, or to this node itself, over the binding named or the setting's.
+
+        Dials nothing yet; all clients of a peer share a channel, and need not be closed before
+        the node. Raises ConfigError for a binding that this node does not run.
+        """
+        return self.rpc.client(node_id, binding, interceptors=interceptors)
+
     async def rotate(self) -> NodeId:
         """Give the node a new key, certified by the old one; new connections show it.
 
@@ -193,9 +241,11 @@ class Node:
     # Opening, bottom up; the stack closes it top down.
 
     async def _open(self) -> None:
-        transports = _transports(self.config)
+        transports, bindings = transports_of(self.config), bindings_of(self.config)
+        for wanted in self.config.serve:
+            self.serve(load_service(wanted))
         identity = await self._load_identity()
-        self.endpoint = await self._bind()
+        self.endpoint = self._given_endpoint or await bind_sockets(self.config.listen)
         self._stack.callback(self.endpoint.close)
         limits = Limits(per_network=self.config.connections_per_network)
         self.host = Host(self.endpoint, identity, transports, limits)
@@ -206,10 +256,11 @@ class Node:
             self.config.peer,
             transport=self.config.transport,
             local=self.endpoint.addresses,
-            publish=self.events.publish,
+            publish=self._publish,
             deadline=self.config.deadline,
         )
         await self._open_forward_proxy()
+        await self._open_rpc(bindings)
         self._run(self._accept_connections(), "accept connections")
         self._run(self._renew_certificate(), "renew certificate")
 
@@ -223,33 +274,12 @@ class Node:
         self._store = IdentityStore(self.state)
         return await asyncio.to_thread(self._store.load_or_create, self._passphrase)
 
-    async def _bind(self) -> Endpoint:
-        if self._given_endpoint is not None:
-            return self._given_endpoint
-        if self.config.listen:
-            try:
-                return await bind(self.config.listen)
-            except OSError as error:
-                wanted = ", ".join(str(address) for address in self.config.listen)
-                raise ConfigError(
-                    f"cannot listen on UDP {wanted}: {error.strerror or error}; "
-                    "choose another address or port with --listen"
-                ) from error
-        try:
-            return await bind(EVERY_FAMILY)
-        except OSError as error:
-            log.info("no IPv6 here (%s): listening on IPv4 only", error)
-            return await bind(EVERY_FAMILY[:1])
-
     def _open_reverse_proxy(self) -> None:
-        rules = () if self.config.allow == "any" else self.config.allow
         self.reverse_proxy = ReverseProxy(
-            self.identity.lineage,
-            Services(self.config.expose),
-            Access(rules, anyone=self.config.allow == "any"),
+            self.identity.lineage, Services(self.config.expose), access(self.config)
         )
         self._stack.push_async_callback(self.reverse_proxy.aclose)
-        self.serving = Serving(self.reverse_proxy.serve, self.events.publish)
+        self.serving = Serving(self.reverse_proxy.serve, self._publish)
         self._stack.push_async_callback(self.serving.aclose)
 
     async def _open_forward_proxy(self) -> None:
@@ -264,6 +294,17 @@ class Node:
             except ConfigError as error:
                 raise ConfigError(f"{error}; choose another address with --proxy") from error
 
+    async def _open_rpc(self, bindings: Sequence[Binding]) -> None:
+        self.network = NodeNetwork(
+            lambda: self.identity, self.dialer, self.reverse_proxy, deadline=self.config.deadline
+        )
+        self._stack.push_async_callback(self.network.aclose)
+        self.calls.owner = self.node_id
+        self.serve(own_service(lambda: self.node_id, self.dispatcher.open_to))
+        self.rpc = Rpc(self.network, self.dispatcher, bindings)
+        self._stack.push_async_callback(self.rpc.aclose, self.config.grace)
+        await self.rpc.start()
+
     def _choose_token(self) -> str | None:
         if self.config.proxy_token is not None or self.config.proxy is None:
             return self.config.proxy_token
@@ -272,6 +313,10 @@ class Node:
         return kept_token(self.state) if self.state is not None else new_token()
 
     # What runs beside.
+
+    def _publish(self, event: NodeEvent) -> None:
+        self.network.note(event)
+        self.events.publish(event)
 
     def _run(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -304,22 +349,10 @@ class Node:
     def _use(self, identity: Identity, *, rotated: bool) -> None:
         self.host.identity = identity
         self.reverse_proxy.local_ids = identity.lineage
+        self.calls.owner = identity.node_id
         self.events.publish(IdentityChanged(identity.node_id, rotated))
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _written(allow: tuple[Allow, ...] | Literal["any"]) -> tuple[str, ...]:
-    return (allow,) if isinstance(allow, str) else tuple(str(rule) for rule in allow)
-
-
-def _transports(config: Config) -> list[Transport]:
-    """The chosen transport first; the built-in one beside it."""
-    options: dict[str, object] = dict(config.transport_option)
-    chosen = plugins.create(GROUP, config.transport, Transport, **options)
-    if config.transport == BUILT_IN_TRANSPORT:
-        return [chosen]
-    return [chosen, plugins.create(GROUP, BUILT_IN_TRANSPORT, Transport)]

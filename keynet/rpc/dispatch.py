@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -54,6 +55,10 @@ class Dispatcher:
         self.access = CallAccess() if access is None else access
         """Who may call what; change it while calls run."""
         self.limits = limits
+        self.admitted: Counter[str] = Counter()
+        """Calls that were taken so far, by binding."""
+        self.refused: Counter[str] = Counter()
+        """Calls that were not: unknown, closed to the peer, beyond the limits, or too late."""
         self._services: dict[str, Service] = {}
         self._proceed = chain(interceptors, invoke)
         self._slots = Slots(limits)
@@ -77,6 +82,11 @@ class Dispatcher:
 
     # Which methods there are.
 
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """What is served now."""
+        return tuple(self._services.values())
+
     def add(self, service: Service) -> None:
         """Serve `service` from now on. Raises ConfigError when its name is taken."""
         if service.name in self._services:
@@ -99,7 +109,6 @@ class Dispatcher:
 
     # Calls.
 
-    @contextmanager
     def admit(
         self,
         name: str,
@@ -108,24 +117,29 @@ class Dispatcher:
         binding: str,
         timeout: float | None = None,
         metadata: Metadata = (),
-    ) -> Iterator[Call]:
+    ) -> AbstractContextManager[Call]:
         """A slot for a call of method `name`; see `api.Dispatch`."""
-        self._check_open(binding)
-        now = asyncio.get_running_loop().time()
-        method = self._find(name, peer, now)
-        deadline = self._deadline(method, timeout, now)
-        with self._slot(Call(method, peer, _checked(metadata), deadline, binding)) as call:
-            yield call
 
-    @contextmanager
-    def admit_foreign(self, name: str, peer: PeerIdentity, *, binding: str) -> Iterator[Call]:
+        def begin() -> Call:
+            now = asyncio.get_running_loop().time()
+            method = self._find(name, peer, now)
+            deadline = self._deadline(method, timeout, now)
+            return Call(method, peer, _checked(metadata), deadline, binding)
+
+        return self._slot(binding, begin)
+
+    def admit_foreign(
+        self, name: str, peer: PeerIdentity, *, binding: str
+    ) -> AbstractContextManager[Call]:
         """A slot for a method that the binding serves by itself; see `api.Dispatch`."""
-        self._check_open(binding)
-        method = untyped(name, Kind.DUPLEX)
-        if not self.access.permits(peer.lineage, method):
-            raise rpc_error(Status.PERMISSION_DENIED, DENIED)
-        with self._slot(Call(method, peer, (), None, binding)) as call:
-            yield call
+
+        def begin() -> Call:
+            method = untyped(name, Kind.DUPLEX)
+            if not self.access.permits(peer.lineage, method):
+                raise rpc_error(Status.PERMISSION_DENIED, DENIED)
+            return Call(method, peer, (), None, binding)
+
+        return self._slot(binding, begin)
 
     async def run(
         self,
@@ -168,8 +182,16 @@ class Dispatcher:
             raise rpc_error(Status.UNAVAILABLE, SHUTTING_DOWN)
 
     @contextmanager
-    def _slot(self, call: Call) -> Iterator[Call]:
-        self._slots.take(call.peer.node_id)
+    def _slot(self, binding: str, begin: Callable[[], Call]) -> Iterator[Call]:
+        """Hold a slot for the call that `begin` makes, unless it or the limits refuse it."""
+        try:
+            self._check_open(binding)
+            call = begin()
+            self._slots.take(call.peer.node_id)
+        except RpcError:
+            self.refused[binding] += 1
+            raise
+        self.admitted[binding] += 1
         running = self._running[call] = Running(call, self._release)
         try:
             yield call

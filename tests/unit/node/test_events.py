@@ -86,6 +86,8 @@ def test_json() -> None:
         "proxy": "127.0.0.1:1",
         "services": {"22": "unix:/s"},
         "allow": [],
+        "rpc_services": [],
+        "allow_call": [],
     }
     opened = as_json(ConnectionOpened(NODE, "utp", SocketAddress("1.2.3.4", 5), True, 0.5))
     assert opened["event"] == "connection_opened"

@@ -85,6 +85,20 @@ class Stubborn:
         self.ended = True
 
 
+def test_calls_are_counted_by_binding() -> None:
+    async def program() -> None:
+        to = dispatcher(at_once, limits=Limits(max_calls=1))
+        await call(to)
+        with to.admit("s.act_", PEER, binding="other"), ends_with(Status.RESOURCE_EXHAUSTED):
+            await call(to)
+        with ends_with(Status.UNIMPLEMENTED):
+            await call(to, "s.nothing")
+        assert to.admitted == {"test": 1, "other": 1}
+        assert to.refused == {"test": 2}
+
+    run(program())
+
+
 class TestAnswers:
     def test_a_function_gets_its_parameters_and_its_call(self) -> None:
         service = Service("s")
