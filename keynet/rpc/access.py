@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from keynet.address import NodeId
 from keynet.config.values import AllowCalls
 from keynet.errors import ConfigError
-from keynet.rpc.method import Method
 
 __all__ = ["AllowCalls", "CallAccess"]
 
@@ -62,11 +61,11 @@ class CallAccess:
             or any(node_id in self._patterns for node_id in lineage)
         )
 
-    def permits(self, lineage: Sequence[NodeId], method: Method[..., object]) -> bool:
-        """Whether a rule lets a peer with these ids call `method`."""
+    def permits(self, lineage: Sequence[NodeId], name: str) -> bool:
+        """Whether a rule lets a peer with these ids call the method of that full name."""
         if self.anyone or self.is_owner(lineage):
             return True
-        names = (method.service, method.full_name)
+        names = (name, name.rpartition(".")[0])
         for node_id in lineage:
             if node_id in self._patterns:
                 patterns = self._patterns[node_id]

@@ -104,7 +104,7 @@ class Dispatcher:
             method
             for service in self._services.values()
             for method in service
-            if service.public or self.access.permits(peer.lineage, method)
+            if service.public or self.access.permits(peer.lineage, method.full_name)
         ]
 
     # Calls.
@@ -134,10 +134,9 @@ class Dispatcher:
         """A slot for a method that the binding serves by itself; see `api.Dispatch`."""
 
         def begin() -> Call:
-            method = untyped(name, Kind.DUPLEX)
-            if not self.access.permits(peer.lineage, method):
+            if not self.access.permits(peer.lineage, name):
                 raise rpc_error(Status.PERMISSION_DENIED, DENIED)
-            return Call(method, peer, (), None, binding)
+            return Call(_foreign(name), peer, (), None, binding)
 
         return self._slot(binding, begin)
 
@@ -209,7 +208,7 @@ class Dispatcher:
         method = None if service is None else service.find(method_name)
         if method is None:
             raise rpc_error(Status.UNIMPLEMENTED, f"there is no method {name} here")
-        if not public and not self.access.permits(peer.lineage, method):
+        if not public and not self.access.permits(peer.lineage, name):
             raise rpc_error(Status.PERMISSION_DENIED, DENIED)
         return method
 
@@ -256,6 +255,13 @@ class Dispatcher:
         except TimeoutError:
             return False
         return True
+
+
+def _foreign(name: str) -> Method[..., Any]:
+    try:
+        return untyped(name, Kind.DUPLEX)
+    except ConfigError as error:
+        raise rpc_error(Status.UNIMPLEMENTED, str(error)) from error
 
 
 def _checked(metadata: Metadata) -> Metadata:

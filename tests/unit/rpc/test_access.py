@@ -7,12 +7,9 @@ import pytest
 from keynet.address import NodeId
 from keynet.errors import ConfigError
 from keynet.rpc.access import AllowCalls, CallAccess
-from keynet.rpc.method import Kind, untyped
 
 ALICE, BOB, OLD_BOB = (NodeId(bytes([n]) * 32) for n in range(3))
-HELLO = untyped("greeter.hello", Kind.UNARY)
-BYE = untyped("greeter.bye", Kind.UNARY)
-HELLO_V2 = untyped("greeter.v2.hello", Kind.UNARY)
+HELLO, BYE, HELLO_V2 = "greeter.hello", "greeter.bye", "greeter.v2.hello"
 
 
 def allow(node_id: NodeId, *patterns: str) -> AllowCalls:

@@ -472,6 +472,20 @@ class TestLimits:
 
         run(program())
 
+    def test_what_was_taken_and_refused_is_counted(self) -> None:
+        async def program() -> None:
+            to = dispatcher(at_once, limits=Limits(max_calls=1))
+            assert [service.name for service in to.services] == ["s"]
+            with to.admit("s.act_", PEER, binding="other"), ends_with(Status.RESOURCE_EXHAUSTED):
+                await call(to)
+            with ends_with(Status.UNIMPLEMENTED):
+                await call(to, "s.nothing")
+            await call(to)
+            assert to.admitted == {"other": 1, "test": 1}
+            assert to.refused == {"test": 2}
+
+        run(program())
+
     def test_bad_metadata_is_refused(self) -> None:
         async def program() -> None:
             to = dispatcher(at_once)
@@ -544,6 +558,51 @@ class TestAccess:
                 await call(to, "\x1b\n" * 10_000)
             assert len(caught.value.message) <= MAX_MESSAGE
             assert caught.value.message.isprintable()
+
+        run(program())
+
+
+class TestForeignMethods:
+    """Methods that a binding serves by itself are behind the same rules and limits."""
+
+    @staticmethod
+    def admit(to: Dispatcher, name: str = "pkg.Greeter.SayHello") -> None:
+        with to.admit_foreign(name, PEER, binding="test") as call:
+            assert (call.peer, call.method.full_name, call.deadline) == (PEER, name, None)
+            assert to.calls == 1
+        assert to.calls == 0
+
+    def test_are_open_to_whom_a_rule_names(self) -> None:
+        async def program() -> None:
+            to = Dispatcher(access=CallAccess())
+            with ends_with(Status.PERMISSION_DENIED, DENIED):
+                self.admit(to)
+            to.access.allow(AllowCalls(PEER.node_id, frozenset({"pkg.Greeter"})))
+            self.admit(to)
+            with ends_with(Status.PERMISSION_DENIED, DENIED):
+                self.admit(to, "pkg.Other.SayHello")
+            await to.aclose()
+            with ends_with(Status.UNAVAILABLE):
+                self.admit(to)
+
+        run(program())
+
+    def test_count(self) -> None:
+        async def program() -> None:
+            to = Dispatcher(access=CallAccess(anyone=True), limits=Limits(max_calls=1))
+            with (
+                to.admit_foreign("a.b", PEER, binding="test"),
+                ends_with(Status.RESOURCE_EXHAUSTED),
+            ):
+                self.admit(to)
+
+        run(program())
+
+    @pytest.mark.parametrize("name", ["", "b", "a.", "a." + "b" * 1000])
+    def test_have_names(self, name: str) -> None:
+        async def program() -> None:
+            with ends_with(Status.UNIMPLEMENTED):
+                self.admit(Dispatcher(access=CallAccess(anyone=True)), name)
 
         run(program())
 
