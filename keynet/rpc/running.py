@@ -35,6 +35,7 @@ class Running:
         self._complaint: asyncio.TimerHandle | None = None
         self._over = False
         self._left = False
+        self._released = False
 
     @property
     def over(self) -> bool:
@@ -132,7 +133,8 @@ class Running:
         self._settle()
 
     def _settle(self) -> None:
-        if self._left and (self._task is None or self._task.done()):
+        if self._left and not self._released and (self._task is None or self._task.done()):
+            self._released = True
             self._release(self.call)
 
 
