@@ -73,6 +73,8 @@ class Caller:
     async def item(self, call: MadeCall, item: Any) -> None:
         if self._outbound.congested:
             await self._outbound.room()
+        if call.over:
+            await asyncio.sleep(0)  # who sends on regardless must let others run
         self._session.item(call, item)
         self._outbound.flush_soon()
 

@@ -14,7 +14,7 @@ from keynet.rpc.jsonrpc.outbound import Outbound
 from keynet.rpc.jsonrpc.session.events import CallArrived, ItemArrived
 from keynet.rpc.jsonrpc.session.server import ServedCall, ServerSession
 from keynet.rpc.jsonrpc.waiting import Gate, Inbox
-from keynet.rpc.method import Kind, Method
+from keynet.rpc.method import MAX_NAME, Kind, Method
 from keynet.rpc.status import Status, rpc_error
 
 NAME = "jsonrpc"
@@ -87,8 +87,7 @@ class Running:
         try:
             self._session.reply(self._call, result, tuple(call.reply_metadata))
         except RpcError as error:
-            log.error("%s: its result: %s", method.full_name, error)
-            raise
+            raise self._unsendable(error) from error
         self._outbound.flush_soon()
 
     def _check_kind(self, method: Method[..., Any]) -> None:
@@ -113,12 +112,22 @@ class Running:
         await self._gate.passed()
         if self._outbound.congested:
             await self._outbound.room()
+        if self._call.over:
+            await asyncio.sleep(0)  # a function that goes on regardless must let others run
+            raise rpc_error(Status.CANCELLED, "the call is over")
         try:
             self._session.item(self._call, item)
         except RpcError as error:
-            log.error("%s: an item of its stream: %s", self._arrived.method, error)
-            raise
+            raise self._unsendable(error) from error
         self._outbound.flush_soon()
+
+    def _unsendable(self, error: RpcError) -> RpcError:
+        """What the caller is told of a result or item that is too large, or is no JSON."""
+        if error.status != Status.INTERNAL:
+            return error
+        log.error("%s: %s", self._arrived.method[:MAX_NAME], error)
+        text = "the method's result cannot be encoded; the server's log says why"
+        return rpc_error(Status.INTERNAL, text)
 
     async def _room(self, deadline: float | None) -> None:
         """Wait for a peer that does not read, at most until the call's deadline."""

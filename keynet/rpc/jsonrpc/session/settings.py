@@ -34,8 +34,9 @@ class Settings:
 
     @property
     def max_line(self) -> int:
-        """Bytes of one line."""
-        return self.max_message_size + ENVELOPE
+        """Bytes of one line. A peer that keeps the default limit never comes near: a message too
+        large for this side costs its own call alone, not the stream."""
+        return max(self.max_message_size, MAX_MESSAGE_SIZE) + ENVELOPE
 
 
 DEFAULT = Settings()
