@@ -3,13 +3,14 @@
 #   make test     the tests (real foreign peers apart)
 #   make check    ruff, mypy strict, import-linter
 #   make interop  the tests against libutp, libtorrent, grpc-js and curl   (QUICK=1: the quick part)
+#   make natlab   the tests behind real NATs in network namespaces, as root (QUICK=1: the quick part)
 #   make bench    the benchmarks                                      (BENCH="--quick --only bulk")
 #   make build    wheel and sdist, each tried in an empty venv
 #   make clean    remove all of it again
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: demo test check format interop bench build clean venv
+.PHONY: demo test check format interop natlab bench build clean venv
 
 # The first interpreter that starts and is new enough (a pyenv shim may stand there and not start).
 PYTHON ?= $(shell for p in python3.11 python3 python3.13 python3.12; do \
@@ -23,7 +24,7 @@ demo: $(VENV)/.stamp-run
 	$(VENV)/bin/keynet demo
 
 test: $(VENV)/.stamp-test
-	$(PY) -m pytest -q -m "not interop" $(PYTEST)
+	$(PY) -m pytest -q -m "not interop and not natlab" $(PYTEST)
 
 # The benchmarks are type-checked too, so what they import must be there.
 check: $(VENV)/.stamp-test $(VENV)/.stamp-bench $(VENV)/.stamp-check
@@ -38,6 +39,9 @@ format: $(VENV)/.stamp-check
 
 interop: $(VENV)/.stamp-test $(VENV)/.stamp-interop tests/interop/node_modules/.stamp
 	$(PY) -m pytest -q tests/interop $(if $(QUICK),-m "not slow") $(PYTEST)
+
+natlab: $(VENV)/.stamp-test $(VENV)/.stamp-lab
+	$(PY) -m pytest -v tests/natlab $(if $(QUICK),-m "not slow") $(PYTEST)
 
 bench: $(VENV)/.stamp-run $(VENV)/.stamp-bench
 	$(PY) -m benchmarks $(BENCH)
@@ -73,6 +77,10 @@ $(VENV)/.stamp-test: $(VENV)/.stamp-run $(addsuffix /pyproject.toml,$(PLUGINS))
 $(VENV)/.stamp-%: $(VENV)/.stamp-run
 	$(PIP) install --group $*
 	@touch $@
+
+# Programs, not Python: where one stays missing, this is tried again next time.
+$(VENV)/.stamp-lab: tests/natlab/packages.sh
+	@if sh $<; then touch $@; fi
 
 # Without npm the tests that need it skip, and say so.
 tests/interop/node_modules/.stamp: tests/interop/package-lock.json

@@ -24,7 +24,15 @@ def test_a_nat_that_reboots_has_another_address(lab: Lab, kind: str) -> None:
     assert before != after == str(home.wan.addresses.ipv4)
 
 
-@pytest.mark.parametrize("kind", ["port-restricted", "symmetric", "full-cone", "firewall"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "port-restricted",
+        "full-cone",
+        pytest.param("symmetric", marks=pytest.mark.slow),
+        pytest.param("firewall", marks=pytest.mark.slow),
+    ],
+)
 def test_a_nat_that_reboots_forgets(lab: Lab, kind: str) -> None:
     """Answers asked for before the reboot, and due after it, find nobody."""
     reflector, home = Reflector.start(lab), lab.home(nat(kind))

@@ -16,6 +16,7 @@ KINDS = ("full-cone", "address-restricted", "port-restricted", "address-dependen
 
 pytestmark = [
     pytest.mark.natlab,
+    pytest.mark.slow,
     pytest.mark.skipif(
         shutil.which("turnutils_natdiscovery") is None, reason="coturn is not installed"
     ),
