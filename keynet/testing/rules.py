@@ -29,5 +29,8 @@ def judge(rule: str, title: str, check: Callable[[], None]) -> None:
     except (RuleBroken, NotApplicable):
         raise
     except Exception as error:
-        detail = str(error) if isinstance(error, AssertionError) else repr(error)
+        cause = error
+        while isinstance(cause, ExceptionGroup):
+            cause = cause.exceptions[0]
+        detail = str(cause) if isinstance(cause, AssertionError) else repr(cause)
         raise RuleBroken(rule, title, detail) from error

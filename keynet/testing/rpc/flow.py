@@ -14,7 +14,7 @@ from keynet.testing.rpc.statuses import ended_with, failing
 MOST_UNREAD = 8 << 20
 """Bytes of one stream that may be under way while nobody reads them."""
 ITEM = 65536
-ENDLESS = 1 << 30
+ENDLESS = 8 * MOST_UNREAD
 
 
 async def neighbours_go_on(scene: Scene) -> None:

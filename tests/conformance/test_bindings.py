@@ -1,0 +1,80 @@
+"""Every installed RPC binding, found as users find it, keeps every rule."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from keynet import plugins
+from keynet.rpc.api import GROUP
+from keynet.testing.pytest_plugin import BindingConformance
+from keynet.testing.rpc import CHECKS, BindingFactory, Check, NotApplicable, RuleBroken
+from tests.conformance.broken.binding_samples import SAMPLES
+from tests.conformance.broken.bindings import Sample
+
+
+class TestJsonrpc(BindingConformance):
+    @pytest.fixture
+    def binding_factory(self) -> BindingFactory:
+        return plugins.load(GROUP, "jsonrpc")
+
+
+class TestGrpc(BindingConformance):
+    @pytest.fixture
+    def binding_factory(self) -> BindingFactory:
+        pytest.importorskip("grpc")
+        return plugins.load(GROUP, "grpc")
+
+    @pytest.fixture
+    def sockets(self) -> bool:
+        return True
+
+
+class TestFramed(BindingConformance):
+    @pytest.fixture
+    def binding_factory(self) -> BindingFactory:
+        return plugins.load(GROUP, "framed")
+
+
+@pytest.mark.parametrize("check", CHECKS[:7], ids=lambda check: check.name)
+def test_the_same_checks_run_over_the_proxies(check: Check) -> None:
+    check(plugins.load(GROUP, "framed"), sockets=True)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.__name__)
+def test_is_rejected(sample: type[Sample]) -> None:
+    check = next(check for check in CHECKS if check.name == sample.rejected_by)
+    with pytest.raises(RuleBroken, match=f"^{check.rule} "):
+        check(sample)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_without_a_fault_a_sample_is_sound(check: Check) -> None:
+    check(Sample)
+
+
+def test_every_check_rejects_something() -> None:
+    rejecting = {sample.rejected_by for sample in SAMPLES}
+    assert [check.name for check in CHECKS if check.name not in rejecting] == []
+
+
+def test_what_nobody_would_wait_for_needs_virtual_time() -> None:
+    slow = [check for check in CHECKS if check.virtual_time]
+    assert slow
+    for check in slow:
+        with pytest.raises(NotApplicable, match=f"{check.rule}: .* virtual time"):
+            check(Sample, sockets=True)
+
+
+def test_rules_are_numbered_once() -> None:
+    numbers = [check.rule for check in CHECKS]
+    assert len(set(numbers)) == len(numbers)
+    assert numbers == sorted(numbers)
+
+
+def test_the_guide_states_every_rule() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "writing-a-plugin.md"
+    stated = re.findall(r"^- \*\*(R-\d\d)\*\* ", guide.read_text(), re.MULTILINE)
+    assert stated == [check.rule for check in CHECKS]
