@@ -1,7 +1,8 @@
 """FakeNet: a network of fake endpoints on a virtual-time event loop. Deterministic by its seed.
 
 Its endpoints satisfy `keynet.udp.api.Endpoint`, so the real asyncio shells run over them
-unchanged. Every ordered pair of addresses is a Pipe of its own, made on first use.
+unchanged. Every ordered pair of addresses is a Pipe of its own, made on first use. An endpoint
+lives in the internet or behind a NAT; each NAT has a network of its own inside.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from keynet.address import SocketAddress
 from keynet.engine import Datagrams
 from keynet.testing.link import LinkModel, Pipe, merged
+from keynet.testing.nat import Nat
 from keynet.udp.api import Receiver, Sent
 from keynet.udp.budget import ReceiveBudget
 from keynet.udp.path import Path
@@ -31,9 +33,10 @@ class FakeNet:
         self.default = link or LinkModel()
         self._loop = asyncio.get_running_loop()
         self._rng = random.Random(seed)
-        self._pipes: dict[tuple[SocketAddress, SocketAddress], Pipe] = {}
+        self._pipes: dict[tuple[SocketAddress, SocketAddress, Nat | None], Pipe] = {}
         self._models: dict[tuple[str, str], LinkModel] = {}
-        self._endpoints: dict[SocketAddress, FakeEndpoint] = {}
+        self._endpoints: dict[tuple[Nat | None, SocketAddress], FakeEndpoint] = {}
+        self._nats: list[Nat] = []
         self._hosts = 0
         self.unroutable = 0
         """Datagram batches that were sent to addresses where nobody is."""
@@ -43,8 +46,9 @@ class FakeNet:
         *addresses: SocketAddress,
         mtu_ceiling: int = 1472,
         receive_buffer: int = 4 << 20,
+        behind: Nat | None = None,
     ) -> FakeEndpoint:
-        """A new endpoint at `addresses`, or at a fresh address of its own.
+        """A new endpoint at `addresses`, or at a fresh address of its own, perhaps behind a NAT.
 
         `mtu_ceiling` is the largest UDP payload of its interface, `receive_buffer` the bytes that
         its socket holds between two wake-ups.
@@ -52,7 +56,11 @@ class FakeNet:
         if not addresses:
             self._hosts += 1
             addresses = (SocketAddress(f"10.0.{self._hosts >> 8}.{self._hosts & 255}", 4000),)
-        endpoint = FakeEndpoint(self, addresses, mtu_ceiling, receive_buffer)
+        endpoint = FakeEndpoint(self, addresses, mtu_ceiling, receive_buffer, behind)
+        nat = behind
+        while nat is not None and nat not in self._nats:
+            self._nats.append(nat)
+            nat = nat.parent
         for address in addresses:
             self._place(address, endpoint)
         return endpoint
@@ -72,9 +80,11 @@ class FakeNet:
                 if both:
                     self._set_one(there.host, here.host, model)
 
-    def pipe(self, source: SocketAddress, destination: SocketAddress) -> Pipe:
-        """The pipe from one address to another, with its counts."""
-        key = (source, destination)
+    def pipe(
+        self, source: SocketAddress, destination: SocketAddress, inside: Nat | None = None
+    ) -> Pipe:
+        """The pipe from one address to another, with its counts; by default in the internet."""
+        key = (source, destination, inside)
         if key not in self._pipes:
             model = self._models.get((source.host, destination.host), self.default)
             self._pipes[key] = Pipe(model, random.Random(self._rng.random()))
@@ -96,40 +106,71 @@ class FakeNet:
 
     def _set_one(self, source: str, destination: str, model: LinkModel) -> None:
         self._models[source, destination] = model
-        for (here, there), pipe in self._pipes.items():
+        for (here, there, _), pipe in self._pipes.items():
             if (here.host, there.host) == (source, destination):
                 pipe.model = model
 
     def _place(self, address: SocketAddress, endpoint: FakeEndpoint) -> None:
-        if address in self._endpoints:
+        if (endpoint.behind, address) in self._endpoints:
             raise OSError(f"address already in use: {address}")
-        self._endpoints[address] = endpoint
+        self._endpoints[endpoint.behind, address] = endpoint
 
     def _forget(self, endpoint: FakeEndpoint) -> None:
         for address in endpoint.addresses:
-            if self._endpoints.get(address) is endpoint:
-                del self._endpoints[address]
+            if self._endpoints.get((endpoint.behind, address)) is endpoint:
+                del self._endpoints[endpoint.behind, address]
 
-    def _carry(self, datagrams: Datagrams, source: SocketAddress, remote: SocketAddress) -> None:
-        """The one place where a sender's address and a destination meet: where a NAT would be."""
-        if remote not in self._endpoints:
-            self.unroutable += 1
-            return
-        pipe = self.pipe(source, remote)
+    def _carry(
+        self,
+        datagrams: Datagrams,
+        source: SocketAddress,
+        remote: SocketAddress,
+        inside: Nat | None,
+    ) -> None:
+        """Up through the NATs above the sender, until a network has the destination."""
+        now = self._loop.time()
+        while (inside, remote) not in self._endpoints and self._nat_at(remote, inside) is None:
+            if inside is None:
+                self.unroutable += 1
+                return
+            source, inside = inside.outbound(source, remote, now), inside.parent
+        pipe = self.pipe(source, remote, inside)
         was_due = pipe.next_arrival()
-        pipe.send(datagrams, self._loop.time())
+        pipe.send(datagrams, now)
         due = pipe.next_arrival()
         if due is not None and due != was_due:
-            self._loop.call_at(due, self._arrive, pipe, source, remote)
+            self._loop.call_at(due, self._arrive, pipe, source, remote, inside)
 
-    def _arrive(self, pipe: Pipe, source: SocketAddress, remote: SocketAddress) -> None:
+    def _arrive(
+        self, pipe: Pipe, source: SocketAddress, remote: SocketAddress, inside: Nat | None
+    ) -> None:
         arrived = pipe.arrivals(self._loop.time())
-        endpoint = self._endpoints.get(remote)
-        if endpoint is not None and arrived:
-            endpoint._queue(arrived, source, remote)
+        reached = self._receiver(source, remote, inside)
+        if reached is not None and arrived:
+            endpoint, local = reached
+            endpoint._queue(arrived, source, local)
         due = pipe.next_arrival()
         if due is not None and arrived:
-            self._loop.call_at(due, self._arrive, pipe, source, remote)
+            self._loop.call_at(due, self._arrive, pipe, source, remote, inside)
+
+    def _receiver(
+        self, source: SocketAddress, to: SocketAddress, inside: Nat | None
+    ) -> tuple[FakeEndpoint, SocketAddress] | None:
+        """Down through the NATs below: which endpoint gets it, and at which of its addresses."""
+        while (inside, to) not in self._endpoints:
+            nat = self._nat_at(to, inside)
+            reached = nat.inbound(source, to.port, self._loop.time()) if nat is not None else None
+            if reached is None:
+                return None
+            to, inside = reached, nat
+        return self._endpoints[inside, to], to
+
+    def _nat_at(self, address: SocketAddress, inside: Nat | None) -> Nat | None:
+        """The NAT whose outside address that is, in the network `inside`."""
+        for nat in self._nats:
+            if nat.outside == address.host and nat.parent is inside:
+                return nat
+        return None
 
 
 class FakeEndpoint:
@@ -141,7 +182,10 @@ class FakeEndpoint:
         addresses: Sequence[SocketAddress],
         mtu_ceiling: int,
         receive_buffer: int,
+        behind: Nat | None,
     ) -> None:
+        self.behind = behind
+        """The NAT that it is behind; None in the internet."""
         self.addresses: tuple[SocketAddress, ...] = tuple(addresses)
         self.budget = ReceiveBudget(receive_buffer)
         self.max_batch = MAX_BATCH
@@ -174,7 +218,7 @@ class FakeEndpoint:
             return Sent.FAILED
         self.counts["sent_datagrams"] += len(datagrams)
         self.counts["sent_bytes"] += len(datagrams.data)
-        self._net._carry(datagrams, source, path.remote)
+        self._net._carry(datagrams, source, path.remote, self.behind)
         return Sent.OK
 
     def mtu_ceiling(self, path: Path) -> int:

@@ -1,0 +1,244 @@
+"""All links of a node over its one endpoint: datagrams in and out, timers, events to their owner.
+
+A thin asyncio shell: what a link does is in `peer_link.py`. STUN that comes to the socket is handed
+in by whoever reads the endpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from keynet.address import NodeId, SocketAddress
+from keynet.engine import Buffer, Datagrams
+from keynet.errors import ConnectError
+from keynet.identity import Identity
+from keynet.identity.agreement import ping_key
+from keynet.rates import Rates
+from keynet.signalling.candidate import Candidate
+from keynet.signalling.link_events import LinkEvent, LinkLost
+from keynet.signalling.peer_link import Link
+from keynet.signalling.puncher import Puncher, PunchSettings
+from keynet.signalling.settings import LinkSettings
+from keynet.stun.binding import Ping, Pong, Question, Reflection, pong, read, reflection
+from keynet.udp.api import Endpoint, Sent
+from keynet.udp.path import Path
+
+MAX_LINKS = 4096
+_TAG = 4
+"""Bytes of a transaction id that say whose it is; the others are random."""
+STRANGERS_RATE, STRANGERS_BURST = 5.0, 20.0
+"""Questions of one address that a seed answers: a second, and at once."""
+
+Owner = Callable[[Link, LinkEvent], None]
+"""Is told what happens to a link."""
+
+Reflected = Callable[[Reflection, SocketAddress, float], None]
+"""Is told of answers to this node's questions, and from where they came."""
+
+
+class Links:
+    """The links of one node, by the peers' current ids."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        identity: Identity,
+        owner: Owner,
+        *,
+        settings: LinkSettings | None = None,
+        punching: PunchSettings | None = None,
+        answers_strangers: bool = False,
+    ) -> None:
+        """`answers_strangers` tells whoever asks where it comes from, as a seed does."""
+        self.identity = identity
+        """Assign a newer one after a rotation; links that are there go on under the old one."""
+        self.counters: Counter[str] = Counter()
+        """STUN that was dropped, and why."""
+        self.reflected: Reflected | None = None
+        self._endpoint = endpoint
+        self._owner = owner
+        self._settings = settings or LinkSettings()
+        self._punching = punching or PunchSettings()
+        self._answers_strangers = answers_strangers
+        self._loop = asyncio.get_running_loop()
+        self._rng = random.Random()
+        self._links: dict[NodeId, Link] = {}
+        self._by_tag: dict[bytes, Link] = {}
+        self._timers: dict[Link, asyncio.TimerHandle] = {}
+        self._strangers: Rates[str] = Rates(STRANGERS_RATE, STRANGERS_BURST)
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(tuple(self._links.values()))
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def get(self, node_id: NodeId) -> Link | None:
+        """The link to a node, by its current id."""
+        return self._links.get(node_id)
+
+    def to(self, node_id: NodeId) -> Link:
+        """The link to a node, made when there is none. Raises KeyMismatch or ConnectError."""
+        link = self._links.get(node_id)
+        if link is None:
+            link = self._make(node_id)
+        return link
+
+    def punch(
+        self, node_id: NodeId, candidates: Iterable[Candidate], start_in: float = 0.0
+    ) -> Link:
+        """Try a peer's addresses, from `start_in` seconds on. The owner hears what opens.
+
+        Raises KeyMismatch or ConnectError.
+        """
+        link = self.to(node_id)
+        now = self._loop.time()
+        puncher = Puncher(
+            candidates,
+            now + start_in,
+            settings=self._punching,
+            families=frozenset(6 if one.is_ipv6 else 4 for one in self._endpoint.addresses),
+            loopback=self.loopback,
+            rng=self._rng,
+        )
+        link.punch(puncher, now)
+        self._after(link, now)
+        return link
+
+    def add_path(self, node_id: NodeId, path: Path, rtt: float | None = None) -> Link:
+        """A handshake has proved that the peer is reached over `path`."""
+        link = self.to(node_id)
+        now = self._loop.time()
+        link.add_path(path, now, rtt)
+        self._after(link, now)
+        return link
+
+    def drop(self, node_id: NodeId) -> None:
+        """Hold the link no more; its owner hears nothing further. Idempotent."""
+        link = self._links.pop(node_id, None)
+        if link is None:
+            return
+        link.close()
+        timer = self._timers.pop(link, None)
+        if timer is not None:
+            timer.cancel()
+        for tag in [tag for tag, one in self._by_tag.items() if one is link]:
+            del self._by_tag[tag]
+
+    def close(self) -> None:
+        """Drop every link. Idempotent."""
+        for node_id in list(self._links):
+            self.drop(node_id)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether this node is bound to loopback alone, and may probe there."""
+        return all(one.host in ("127.0.0.1", "::1") for one in self._endpoint.addresses)
+
+    def network_down(self, reason: str | None) -> None:
+        """This node's own network is down (why), or up again (None)."""
+        for link in self._links.values():
+            link.network_down(reason)
+
+    # What arrives
+
+    def stun_received(self, datagram: Buffer, path: Path, now: float) -> None:
+        """Take a datagram that is STUN by its structure. Never raises for what it says."""
+        message = read(datagram)
+        match message:
+            case Ping():
+                self._receive_ping(message, path, now)
+            case Pong():
+                link = self._by_tag.get(message.transaction_id[:_TAG])
+                if link is None:
+                    self.counters["pongs to nobody"] += 1
+                else:
+                    link.receive(message, path, now)
+                    self._after(link, now)
+            case Question():
+                self._answer_stranger(message, path, now)
+            case Reflection() if self.reflected is not None:
+                self.reflected(message, path.remote, now)
+            case _:
+                self.counters["STUN that means nothing here"] += 1
+
+    def _receive_ping(self, message: Ping, path: Path, now: float) -> None:
+        link = self._links.get(message.sender)
+        if link is None:
+            self.counters["pings of strangers"] += 1
+        elif message.to == link.local:
+            link.receive(message, path, now)
+            self._after(link, now)
+        else:
+            self._answer_for_retired(message, path, now)
+
+    def _answer_for_retired(self, message: Ping, path: Path, now: float) -> None:
+        """A linked peer pings an id that this node had, or a newer one than its link's."""
+        key = self._key_for(message)
+        rested = not self._strangers.take(path.remote.host, now)
+        if key is not None and message.is_authentic(key) and rested:
+            self._endpoint.send(Datagrams(pong(message, path.remote, key)), path)
+        else:
+            self.counters["pings to others"] += 1
+
+    def _key_for(self, message: Ping) -> bytes | None:
+        for private in (self.identity.private_key, *self.identity.retired_keys):
+            if private.public_key().public_bytes_raw() == message.to.public_key:
+                return ping_key(private, message.sender)
+        return None
+
+    def _answer_stranger(self, question: Question, path: Path, now: float) -> None:
+        if self._answers_strangers and not self._strangers.take(path.remote.host, now):
+            self._endpoint.send(Datagrams(reflection(question, path.remote)), path)
+        else:
+            self.counters["questions of strangers"] += 1
+
+    # One link
+
+    def _make(self, node_id: NodeId) -> Link:
+        if len(self._links) >= MAX_LINKS:
+            raise ConnectError(f"this node holds {MAX_LINKS} links already")
+        tag = os.urandom(_TAG)
+        while tag in self._by_tag:
+            tag = os.urandom(_TAG)
+        link = Link(
+            self.identity.node_id,
+            node_id,
+            ping_key(self.identity.private_key, node_id),
+            self._loop.time(),
+            settings=self._settings,
+            random=lambda size: tag + os.urandom(size - _TAG),
+            rng=self._rng,
+            ceiling=self._endpoint.mtu_ceiling,
+        )
+        self._links[node_id] = link
+        self._by_tag[tag] = link
+        return link
+
+    def _after(self, link: Link, now: float) -> None:
+        """Input is over: pass on its events, send what it has, arm its timer."""
+        while (event := link.next_event()) is not None:
+            if isinstance(event, LinkLost):
+                self.drop(link.peer)
+            self._owner(link, event)
+        for path, datagram in link.datagrams_to_send(now):
+            if self._endpoint.send(Datagrams(datagram), path) in (Sent.FAILED, Sent.TOO_BIG):
+                link.failed(path, "the system has no way to send there")
+        self._arm(link)
+
+    def _arm(self, link: Link) -> None:
+        timer = self._timers.pop(link, None)
+        if timer is not None:
+            timer.cancel()
+        deadline = link.next_deadline()
+        if deadline is not None and self._links.get(link.peer) is link:
+            self._timers[link] = self._loop.call_at(deadline, self._on_timer, link)
+
+    def _on_timer(self, link: Link) -> None:
+        now = self._loop.time()
+        link.handle_deadline(now)
+        self._after(link, now)
