@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ PATIENCE = 30.0
 
 
 class Process:
-    """`python -m keynet …` with its output read line by line."""
+    """`python -m keynet …` with its output read line by line; `within` comes before the command."""
 
-    def __init__(self, *args: str | Path) -> None:
+    def __init__(self, *args: str | Path, within: Sequence[str] = ()) -> None:
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "keynet", *map(str, args)],
+            [*within, sys.executable, "-m", "keynet", *map(str, args)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,

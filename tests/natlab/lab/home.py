@@ -47,6 +47,11 @@ class Home(Router):
         assert self._wan is not None, "create comes first"
         return self._wan
 
+    @property
+    def behind(self) -> Home | None:
+        """The router that it is behind itself, if that is not the internet's."""
+        return self._upstream if isinstance(self._upstream, Home) else None
+
     def create(self) -> None:
         timeout = int(self.nat.behaviour.timeout)
         self.namespace.create(ROUTER_SETTINGS | _lan_settings())

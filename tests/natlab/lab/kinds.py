@@ -61,6 +61,19 @@ class Nat:
         plain = replace(self.behaviour, timeout=Behaviour().timeout)
         return self.ipv4 != "translated" or plain in kernel
 
+    def summary(self) -> str:
+        """One line for people."""
+        if not self.udp:
+            return "nothing leaves but TCP to port 443"
+        behaviour, where = self.behaviour, "nftables" if self.in_kernel else "user space"
+        if self.ipv4 != "translated":
+            family = "IPv4" if self.ipv4 == "routed" else "IPv6"
+            return f"stateful firewall, {family} without translation"
+        parts = [f"mapping {behaviour.mapping}", f"filtering {behaviour.filtering}"]
+        parts += [f"ports {behaviour.ports}", *(["hairpin"] if behaviour.hairpin else [])]
+        behind = f"; behind {self.carrier.kind}" if self.carrier else ""
+        return f"{', '.join(parts)}; by {where}{behind}"
+
 
 _CARRIER = Nat("carrier", Behaviour(INDEPENDENT, BY_PORT, "random"), is_carrier=True)
 _HAIRPINNING = replace(

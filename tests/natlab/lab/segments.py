@@ -46,6 +46,9 @@ class Addresses:
     ipv4: IPv4Address | None
     ipv6: IPv6Address | None
 
+    def __str__(self) -> str:
+        return ", ".join(str(address) for address in (self.ipv4, self.ipv6) if address)
+
     def lines(self, verb: str, interface: str) -> list[str]:
         """`ip` lines that add or delete them."""
         lines = [f"addr {verb} {self.ipv4}/24 dev {interface}"] if self.ipv4 else []
