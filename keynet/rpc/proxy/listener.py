@@ -54,11 +54,16 @@ async def listen(address: LocalAddress, factory: Callable[[], TcpEnd]) -> Listen
 
 async def _listen_tcp(address: Authority, factory: Callable[[], TcpEnd]) -> Listener:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(factory, address.host, address.port, backlog=_BACKLOG)
+    server = await loop.create_server(
+        factory, address.host, address.port, backlog=_BACKLOG, start_serving=False
+    )
     port = server.sockets[0].getsockname()[1]
     if any(sock.getsockname()[1] != port for sock in server.sockets):
         server.close()  # a name with several addresses, each of which got a free port of its own
-        server = await loop.create_server(factory, address.host, port, backlog=_BACKLOG)
+        server = await loop.create_server(
+            factory, address.host, port, backlog=_BACKLOG, start_serving=False
+        )
+    await _start(server)
     return Listener(server, Authority(address.host, port), None)
 
 
@@ -68,12 +73,25 @@ async def _listen_unix(address: UnixPath, factory: Callable[[], TcpEnd]) -> List
     sock, inode = _bind_unix(address.path)
     try:
         loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(factory, sock=sock, backlog=_BACKLOG)
+        server = await loop.create_unix_server(
+            factory, sock=sock, backlog=_BACKLOG, start_serving=False
+        )
+        await _start(server)
     except BaseException:
         sock.close()
         _unlink_own(address.path, inode)
         raise
     return Listener(server, address, inode)
+
+
+async def _start(server: asyncio.Server) -> None:
+    """Accept connections. Cancelled in the middle, it leaves nothing that the loop still polls:
+    asyncio's own `create_server` would, and the next socket of that number accepts nobody."""
+    try:
+        await server.start_serving()
+    except BaseException:
+        server.close()
+        raise
 
 
 def _bind_unix(path: str) -> tuple[socket.socket, int]:

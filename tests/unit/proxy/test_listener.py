@@ -15,7 +15,7 @@ from keynet.address import Authority
 from keynet.config.values import UnixPath
 from keynet.errors import ConfigError
 from keynet.rpc.proxy.listener import Listener, listen
-from keynet.rpc.proxy.tcp import TcpEnd, receive_buffer
+from keynet.rpc.proxy.tcp import TcpEnd, connect, receive_buffer
 
 BUFFER = receive_buffer()
 
@@ -61,6 +61,30 @@ async def test_a_port_in_use_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="in use"):
         await listen(listener.address, Seen().factory)
     await close(listener)
+
+
+@pytest.mark.parametrize("moment", range(8))
+@pytest.mark.parametrize("unix", [True, False], ids=["unix", "tcp"])
+async def test_listening_may_be_cancelled_at_any_moment(
+    tmp_path: Path, unix: bool, moment: int
+) -> None:
+    """asyncio's servers once stayed with the loop, and the next one accepted nobody."""
+    place = UnixPath(str(tmp_path / "s")) if unix else Authority("127.0.0.1", 0)
+    seen = Seen()
+    listening = asyncio.ensure_future(listen(place, seen.factory))
+    for _ in range(moment):
+        await asyncio.sleep(0)
+    listening.cancel()
+    (first,) = await asyncio.gather(listening, return_exceptions=True)
+    if isinstance(first, Listener):
+        await close(first)
+    second = await listen(place, seen.factory)
+    end = await connect(second.address, receive_buffer())
+    async with asyncio.timeout(5):
+        accepted = await seen.ends.get()
+    end.abort()
+    accepted.abort()
+    await close(second)
 
 
 async def test_ending_a_connection_that_was_reset_raises_nothing() -> None:
