@@ -184,7 +184,7 @@ class Engine:
         proved = stream.channel.peer
         assert proved is not None, "an established channel has a peer"
         try:
-            news = self._proofs.take(proved, stream.known, now)
+            news = self._proofs.take(proved, now)
         except IdentityError as error:
             self._fail(stream, error, now)
             return

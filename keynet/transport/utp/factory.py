@@ -85,7 +85,7 @@ class StreamFactory:
         if self._link.rtt is not None:
             utp.outbound.rtt.update(self._link.rtt)
         self._count += 1
-        return UtpStream(self._count, utp, channel, self._channel, self._proofs.peer)
+        return UtpStream(self._count, utp, channel, self._channel)
 
     def _channel(self, opened_here: bool) -> SecureChannel:
         return self._make_channel(self.local, opened_here, self._proofs.expected)

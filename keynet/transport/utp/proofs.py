@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from keynet.address import NodeId
 from keynet.errors import IdentityError, PeerReplaced
 from keynet.identity import PeerIdentity
@@ -9,15 +11,18 @@ from keynet.transport.api import HandshakeCompleted, PeerIdentityChanged
 
 SILENT_AFTER = 3.0
 """Seconds without an authenticated byte after which another node that proves itself is believed."""
+OUTDATED_FOR = 30.0
+"""Seconds that an older key passes beside a newer one: a stream proves who its opener was when it
+was opened, and its SYN may have been lost a few times."""
 
 
 class Proofs:
-    """Each stream proves an identity; all of them must be of one lineage, and never go back in it.
+    """Each stream proves an identity: all must be of one lineage, and not go back in it for long.
 
     Otherwise whoever holds a key that the peer has given up could take part in its connection.
     """
 
-    __slots__ = ("_expected", "heard_at", "peer")
+    __slots__ = ("_changed_at", "_expected", "heard_at", "peer")
 
     def __init__(self, expected: NodeId | None, now: float) -> None:
         """`expected` is whom the first stream must prove; None: anybody."""
@@ -26,6 +31,7 @@ class Proofs:
         """The newest identity that was proved."""
         self.heard_at = now
         """When the peer last said something that only it can have said."""
+        self._changed_at = -math.inf
 
     @property
     def expected(self) -> NodeId | None:
@@ -37,25 +43,25 @@ class Proofs:
         return self._expected if self.peer is None else None
 
     def take(
-        self, proved: PeerIdentity, known: PeerIdentity | None, now: float
+        self, proved: PeerIdentity, now: float
     ) -> HandshakeCompleted | PeerIdentityChanged | None:
         """Take what a stream has proved; returns what is news.
 
-        `known` is who the peer was known to be when the stream began. Raises IdentityError when
-        that is another node, or an outdated key; PeerReplaced when the peer is silent besides.
+        Raises IdentityError when that is another node, or an outdated key; PeerReplaced when the
+        peer is silent besides.
         """
         before = self.peer
-        if not self._is_of_the_lineage(proved, known):
+        if before is not None and not self._is_still(before, proved, now):
             if now - self.heard_at < SILENT_AFTER:
                 raise IdentityError("a stream proved another node than its connection")
             raise PeerReplaced("another node answers at that address now")
         self.heard_at = now
         if before is not None and not proved.supersedes(before):
             return None
-        self.peer = proved
+        self.peer, self._changed_at = proved, now
         return HandshakeCompleted(proved) if before is None else PeerIdentityChanged(proved)
 
-    def _is_of_the_lineage(self, proved: PeerIdentity, known: PeerIdentity | None) -> bool:
-        peer = self.peer
-        related = peer is None or proved.matches(peer.node_id) or peer.matches(proved.node_id)
-        return related and (known is None or proved.matches(known.node_id))
+    def _is_still(self, peer: PeerIdentity, proved: PeerIdentity, now: float) -> bool:
+        if proved.matches(peer.node_id):
+            return True
+        return peer.matches(proved.node_id) and now - self._changed_at < OUTDATED_FOR

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from keynet.engine import Buffer
 from keynet.errors import HandshakeFailed, KeynetError, LocallyClosed
-from keynet.identity import PeerIdentity
 from keynet.transport.api import StreamId
 from keynet.transport.channel import SecureChannel
 from keynet.transport.utp.connection import State, UtpConnection
@@ -36,7 +35,6 @@ class UtpStream:
         "ended",
         "finishing",
         "held",
-        "known",
         "local",
         "secured",
         "stream_id",
@@ -52,14 +50,11 @@ class UtpStream:
         utp: UtpConnection,
         channel: SecureChannel,
         make_channel: Callable[[bool], SecureChannel],
-        known: PeerIdentity | None,
     ) -> None:
-        """`make_channel` is called once, with False, when an answered dialer has proved its
-        address; `known` is who the peer was known to be when the stream began."""
+        """`make_channel` is called with False once an answered dialer has proved its address."""
         self.stream_id = stream_id
         self.utp = utp
         self.channel = channel
-        self.known = known
         self._make_channel = make_channel
         self.local = not isinstance(channel, NoChannel)
         """Opened by this side."""

@@ -42,6 +42,17 @@ def test_the_certificates_can_be_had_as_text() -> None:
     assert x509.load_pem_x509_certificates(text.encode()) == list(chain)
 
 
+def test_a_newer_key_and_a_newer_certificate_supersede_the_older() -> None:
+    old = verify_chain([ROOT], None, NOW)
+    new = verify_chain([forge(NEW, OLD), ROOT], None, NOW)
+    fork = verify_chain([forge(OTHER, OLD), ROOT], None, NOW)
+    renewed = verify_chain([forge(NEW, OLD, start=NOW - DAY / 2), ROOT], None, NOW)
+    sound = [(new, old), (fork, old), (renewed, old), (renewed, new)]
+    every = [old, new, fork, renewed]
+    found = [(one, other) for one in every for other in every if one.supersedes(other)]
+    assert sorted(map(repr, found)) == sorted(map(repr, sound))
+
+
 FAULTS: dict[str, tuple[list[x509.Certificate], type[errors.IdentityError]]] = {
     "no certificate": ([], errors.EmptyChain),
     "more than the bound": ([ROOT] * (MAX_CHAIN + 1), errors.ChainTooLong),

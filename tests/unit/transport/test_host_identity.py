@@ -21,6 +21,7 @@ from keynet.transport.connection import Connection
 from keynet.transport.host import Host
 from keynet.transport.utp import transport
 from keynet.transport.utp.packet import PacketType, encode
+from keynet.transport.utp.proofs import OUTDATED_FOR
 
 Program = Callable[[Hosts], Awaitable[None]]
 OLD, NEW = identity("listener"), identity("listener'")
@@ -257,8 +258,11 @@ class TestAnotherNodeAtTheAddress:
                     await at.kill(first)
                 thief = at.start(OLD)
                 async with echoing(thief):
-                    with pytest.raises(IdentityError):
+                    await asyncio.sleep(OUTDATED_FOR)
+                    with pytest.raises(PeerReplaced):
                         await connection.open_stream()
                     assert connection.peer.node_id == NEW.node_id
+                    with pytest.raises(UnclaimedNodeId):
+                        await at.host.connect(NEW.node_id, at.address)
 
         run(program())

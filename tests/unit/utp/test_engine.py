@@ -300,6 +300,33 @@ class TestIdentity:
         scene.dialer.send(here, b"still here")
         scene.run(lambda: scene.listener.streams[there].received == b"still here")
 
+    def test_a_stream_that_was_opened_before_a_rotation_and_is_heard_of_after_it(self) -> None:
+        """Its SYN was lost; meanwhile another stream has proved the newer key."""
+        scene = Scene(transport).connect()
+        streams = scene.open()
+        scene.pair.a.pipe.model = DARK
+        late = scene.dialer.open()
+        scene.run(0.1)
+        scene.pair.a.pipe.model = LinkModel()
+        scene.dialer.engine.identity_changed(identity("dialer'"), scene.pair.now)
+        scene.open()
+        assert scene.listener.peer
+        assert scene.listener.peer.node_id == identity("dialer'").node_id
+        assert not scene.dialer.streams[late].established
+        scene.dialer.send(late, b"late")
+        scene.run(lambda: scene.listener.streams[scene.listener.opened[-1]].received == b"late")
+        assert scene.listener.peer.node_id == identity("dialer'").node_id, "it went back"
+        assert not any(log.closed for log in scene.listener.streams.values())
+        assert streams[0] in scene.dialer.engine._table.live
+
+    def test_the_first_stream_is_not_given_out_when_it_has_proved_an_old_identity(self) -> None:
+        scene = Scene(transport).connect()
+        scene.dialer.engine.identity_changed(identity("dialer'"), scene.pair.now)
+        scene.open()
+        assert scene.listener.peer
+        assert scene.listener.peer.node_id == identity("dialer'").node_id
+        assert len(scene.dialer.engine._table.live) == 1
+
 
 class TestEnding:
     def test_close_before_the_handshake_is_a_local_close(self) -> None:
