@@ -70,6 +70,11 @@ class Slots:
     def __len__(self) -> int:
         return self._total
 
+    @property
+    def peers(self) -> int:
+        """Peers that have calls now: no other is remembered."""
+        return len(self._by_peer)
+
     def take(self, node_id: NodeId) -> None:
         """Count a call of that peer, to `release` later. Raises RpcError when too many run."""
         if self._total >= self._limits.max_calls:

@@ -19,7 +19,8 @@ from keynet.rpc.client import Client
 from keynet.rpc.dispatch import Dispatcher
 from keynet.rpc.service import Service
 from keynet.rpc.status import Status, rpc_error
-from keynet.testing.clock import run
+from keynet.rpc.streaming import feed
+from keynet.testing.clock import START, Deadlock, run
 from tests.unit.rpc.memory import MemoryCall, MemoryChannel, new_peer
 
 PEER = new_peer()
@@ -258,14 +259,36 @@ class TestDeadlines:
 
         play(program)
 
-    def test_a_call_that_ends_in_time_leaves_no_timer(self) -> None:
+    def test_does_not_hide_how_it_ended_from_who_reads_late(self) -> None:
         async def program(world: World) -> None:
-            assert await world.client.call(add, {"a": 1}, timeout=5.0) == 2
-            total_ = await world.client.client_stream(total, [1, 2], timeout=5.0)
-            assert total_ == 3
-            await asyncio.sleep(10.0)
+            async with world.client.server_stream(fail_after, {"items": 0}, timeout=2.0) as items:
+                await asyncio.sleep(3.0)
+                with ends_with(Status.ABORTED, "enough"):
+                    await anext(items)
 
         play(program)
+
+    @pytest.mark.parametrize("how", ["result", "end", "error", "cancel"])
+    def test_a_call_that_is_over_leaves_no_timer(self, how: str) -> None:
+        async def program(world: World) -> None:
+            method, params = {
+                "result": (add, {"a": 1}),
+                "end": (count, {"to": 0}),
+                "error": (fail_after, {"items": 0}),
+                "cancel": (hang, {}),
+            }[how]
+            call = await world.client.start(Request(method, method.params(**params), (), 5.0))
+            with contextlib.suppress(RpcError, StopAsyncIteration):
+                if how == "result":
+                    await call.result()
+                elif how == "cancel":
+                    call.cancel()
+                else:
+                    await call.receive()
+            await asyncio.Event().wait()  # with a timer left, time would pass before the deadlock
+
+        with pytest.raises(Deadlock, match=rf"at {START:.3f}"):
+            play(program)
 
 
 class TestServerStream:
@@ -446,6 +469,28 @@ class TestClientStream:
             assert closed == ["yes"]
 
         play(program)
+
+    def test_others_have_their_turn_while_plain_items_are_sent(self) -> None:
+        class Greedy:
+            """A call that always has room, and has its result in one moment."""
+
+            async def send(self, item: Any) -> None: ...
+
+            async def finish_sending(self) -> None: ...
+
+            async def result(self) -> str:
+                await asyncio.sleep(0)
+                return "done"
+
+            def cancel(self) -> None: ...
+
+        async def program() -> None:
+            items = iter(range(100_000))
+            call: Any = Greedy()
+            assert await feed(call, items) == "done"
+            assert next(items) < 1000
+
+        run(program())
 
     def test_its_deadline(self) -> None:
         async def program(world: World) -> None:

@@ -20,7 +20,7 @@ from keynet.rpc.dispatch import DENIED, FAILED, Dispatcher
 from keynet.rpc.limits import Limits
 from keynet.rpc.service import Service
 from keynet.rpc.status import MAX_DETAILS, MAX_MESSAGE, Status, rpc_error
-from keynet.testing.clock import run
+from keynet.testing.clock import START, Deadlock, run
 from tests.unit.rpc.memory import new_peer
 
 PEER, OTHER = new_peer(), new_peer()
@@ -340,6 +340,20 @@ class TestDeadlines:
 
         run(program())
         assert caplog.text == ""
+
+    @pytest.mark.parametrize("how", ["done", "cancelled"])
+    def test_a_call_that_is_over_leaves_no_timer(self, how: str) -> None:
+        async def program() -> None:
+            to = dispatcher(at_once if how == "done" else forever)
+            task = asyncio.create_task(call(to))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            await asyncio.Event().wait()  # with a timer left, time would pass before the deadlock
+
+        with pytest.raises(Deadlock, match=rf"at {START:.3f}"):
+            run(program())
 
 
 class TestCancelling:

@@ -6,7 +6,7 @@ import pytest
 
 from keynet.address import NodeId
 from keynet.errors import ConfigError, RpcError
-from keynet.rpc.limits import Limits, Rates
+from keynet.rpc.limits import Limits, Rates, Slots
 from keynet.rpc.method import Kind
 
 
@@ -56,6 +56,28 @@ class TestTimeouts:
         assert Limits().timeout(kind, 1e6) == 1e6
         assert Limits(max_stream_timeout=5.0).timeout(kind, None) == 5.0
         assert Limits(max_stream_timeout=5.0).timeout(kind, 1.0) == 1.0
+
+
+class TestSlots:
+    def test_peers_without_calls_are_forgotten(self) -> None:
+        slots = Slots(Limits(max_calls=10, max_calls_per_peer=2))
+        for number in (1, 1, 2):
+            slots.take(peer(number))
+        assert (len(slots), slots.peers) == (3, 2)
+        for number, left in ((1, 2), (1, 1), (2, 0)):
+            slots.release(peer(number))
+            assert slots.peers == left
+        assert len(slots) == 0
+
+    def test_who_is_refused_is_not_counted(self) -> None:
+        slots = Slots(Limits(max_calls=2, max_calls_per_peer=1))
+        slots.take(peer(1))
+        with pytest.raises(RpcError, match="1 calls of one node"):
+            slots.take(peer(1))
+        slots.take(peer(2))
+        with pytest.raises(RpcError, match="runs 2 calls"):
+            slots.take(peer(3))
+        assert (len(slots), slots.peers) == (2, 2)
 
 
 class TestRates:
