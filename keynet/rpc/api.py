@@ -24,8 +24,8 @@ GROUP = "keynet.rpc"
 
 Metadata = tuple[tuple[str, str], ...]
 """Keys are lower-case ASCII (`[a-z0-9_.-]+`), not HTTP's or gRPC's own; values are printable ASCII
-with no space at either end. At most MAX_METADATA bytes in all. Keys may repeat; order is kept.
-`metadata.py` checks them."""
+with no space at either end. At most MAX_METADATA bytes in all. Keys may repeat, and a
+key's values keep their order. `metadata.py` checks them."""
 
 MAX_METADATA = 8192
 

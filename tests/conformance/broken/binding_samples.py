@@ -303,12 +303,12 @@ class LosesItemsOfCancelledReaders(Sample):
 # What goes along.
 
 
-class SortsMetadata(Sample):
+class ReversesMetadata(Sample):
     rejected_by = "check_carries_metadata"
 
     class serving(Serving):
         def admit(self, name: str, peer: PeerIdentity, **options: Any) -> Any:
-            metadata = tuple(sorted(options.pop("metadata")))
+            metadata = options.pop("metadata")[::-1]
             return super().admit(name, peer, metadata=metadata, **options)
 
 
