@@ -33,6 +33,20 @@ def test_bidirectional() -> None:
     assert last == "B heard: and to you"
 
 
+def test_rpc_greeter() -> None:
+    pytest.importorskip("grpc")
+    said = run("rpc_greeter.py").splitlines()
+    calls = [
+        " unary: hello node A",
+        " server stream: [1, 2, 3]",
+        " client stream: 6",
+        " duplex: one -> ONE",
+        " duplex: two -> TWO",
+        " refused: INVALID_ARGUMENT nobody has no name",
+    ]
+    assert said == ["over jsonrpc:", *calls, "over grpc:", *calls]
+
+
 def test_the_configuration_file() -> None:
     config = read(EXAMPLES / "keynet.toml", {})
     assert len(config.expose) == 2
@@ -41,4 +55,4 @@ def test_the_configuration_file() -> None:
 
 def test_every_example_is_run_here() -> None:
     names = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
-    assert names == {"unidirectional.py", "bidirectional.py", "keynet.toml"}
+    assert names == {"unidirectional.py", "bidirectional.py", "rpc_greeter.py", "keynet.toml"}
