@@ -12,6 +12,7 @@ is an RpcError; ConfigError tells of a mistake before anything is sent.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -211,6 +212,8 @@ def _request(
         raise ConfigError(
             f"{method.full_name} is {method.kind.value}, not {kind.value}: call it as that"
         )
+    if timeout is not None and not math.isfinite(timeout):
+        raise ConfigError(f"a timeout is a number of seconds, not {timeout}")
     return Request(method, _params(method, params), checked(metadata), timeout)
 
 

@@ -28,12 +28,20 @@ def checked(metadata: Iterable[tuple[str, str]]) -> Metadata:
     if len(pairs) > MAX_PAIRS:
         raise ConfigError(f"{len(pairs)} metadata pairs are more than {MAX_PAIRS}")
     size = 0
-    for key, value in pairs:
+    for pair in pairs:
+        key, value = _text(pair)
         _check_pair(key, value)
         size += len(key) + len(value)
     if size > MAX_METADATA:
         raise ConfigError(f"{size} bytes of metadata are more than {MAX_METADATA}")
     return pairs
+
+
+def _text(pair: object) -> tuple[str, str]:
+    match pair:
+        case (str(key), str(value)):
+            return key, value
+    raise ConfigError("metadata is pairs of texts: a key and a value")
 
 
 def _check_pair(key: str, value: str) -> None:

@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Generic, TypeVar, cast
 
-from keynet.errors import LocalProtocolError
+from keynet.errors import LocalProtocolError, RpcError
 from keynet.rpc.api import ClientCall, Metadata
 from keynet.rpc.iteration import closed_after
+from keynet.rpc.status import Status, rpc_error
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ class StreamCall(Generic[T]):
         self._start = start
         self._call: ClientCall | None = None
         self._entered = False
+        self._cancelled = False
 
     @property
     def reply_metadata(self) -> Metadata:
@@ -49,19 +51,27 @@ class StreamCall(Generic[T]):
 
     async def __anext__(self) -> T:
         """The next item. Raises RpcError. Cancellable without losing an item."""
-        if self._call is None:
-            self._call = await self._start()
-        return cast(T, await self._call.receive())
+        return cast(T, await (await self._begin()).receive())
 
     def cancel(self) -> None:
         """Tell the peer to stop, and end with CANCELLED. Idempotent; harmless after the end."""
+        self._cancelled = True
         if self._call is not None:
             self._call.cancel()
 
     async def _enter(self) -> None:
         self._entered = True
+        await self._begin()
+
+    async def _begin(self) -> ClientCall:
+        """The call, begun now if it has not been."""
         if self._call is None:
+            if self._cancelled:
+                raise rpc_error(Status.CANCELLED, "cancelled before the call began")
             self._call = await self._start()
+            if self._cancelled:
+                self._call.cancel()
+        return self._call
 
     async def _to_the_end(self) -> AsyncIterator[T]:
         async with self:
@@ -99,13 +109,23 @@ async def feed(call: ClientCall, items: Items) -> Any:
     sending = asyncio.create_task(_send_all(call, items), name="rpc items")
     sending.add_done_callback(lambda task: _cancel_after_failure(task, call))
     try:
-        return await call.result()
+        outcome = await _outcome(call)
     finally:
         call.cancel()
         sending.cancel()
         await asyncio.wait([sending])
-        if not sending.cancelled():
-            sending.result()
+    if not sending.cancelled():
+        sending.result()  # what the items raised comes first: the call was cancelled for it
+    if isinstance(outcome, RpcError):
+        raise outcome
+    return outcome
+
+
+async def _outcome(call: ClientCall) -> Any:
+    try:
+        return await call.result()
+    except RpcError as error:
+        return error
 
 
 async def _send_all(call: ClientCall, items: Items) -> None:

@@ -167,6 +167,9 @@ class TestUnary:
                 await world.client.call(add, {"a": 1}, metadata=(("K", "v"),))
             with pytest.raises(ConfigError, match="is named"):
                 await world.client.call("add", {"a": 1})
+            for timeout in (float("inf"), float("nan")):
+                with pytest.raises(ConfigError, match="number of seconds"):
+                    await world.client.call(add, {"a": 1}, timeout=timeout)
             with pytest.raises(TypeError, match="timout"):
                 await world.client.call(add, {"a": 1}, timout=1.0)  # type: ignore[call-overload]
             assert world.channel.calls == []
@@ -308,8 +311,21 @@ class TestServerStream:
             await asyncio.sleep(1.0)
             assert world.channel.calls == []
             stream.cancel()
-            assert await anext(stream) == 0
+            with ends_with(Status.CANCELLED, "before the call began"):
+                await anext(stream)
+            assert world.channel.calls == []
+
+        play(program)
+
+    def test_cancelling_while_it_begins(self) -> None:
+        async def program(world: World) -> None:
+            world.channel.delay = 1.0
+            stream = world.client.server_stream(count, {"to": 1000})
+            first = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+            await asyncio.sleep(0.5)
             stream.cancel()
+            with ends_with(Status.CANCELLED):
+                await first
 
         play(program)
 
@@ -467,6 +483,24 @@ class TestClientStream:
                 await task
             await asyncio.sleep(0.01)
             assert closed == ["yes"]
+
+        play(program)
+
+    def test_items_that_fail_when_closed_do_not_hide_that_the_task_was_cancelled(self) -> None:
+        async def sulking() -> AsyncIterator[int]:
+            try:
+                while True:
+                    yield 1
+                    await asyncio.sleep(1.0)
+            finally:
+                raise ValueError("mine")
+
+        async def program(world: World) -> None:
+            task = asyncio.create_task(world.client.client_stream(total, sulking()))
+            await asyncio.sleep(2.5)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
 
         play(program)
 

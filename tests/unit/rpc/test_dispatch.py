@@ -216,9 +216,12 @@ class TestErrors:
         assert "s.act_" in caplog.text
         assert PEER.node_id.short in caplog.text
 
-    def test_a_wrong_reply_metadata_is_left_out(self, caplog: pytest.LogCaptureFixture) -> None:
+    @pytest.mark.parametrize("value", ["two\nlines", 5])
+    def test_a_wrong_reply_metadata_is_left_out(
+        self, value: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
         async def act(call: Call) -> str:
-            call.reply_metadata.append(("key", "two\nlines"))
+            call.reply_metadata.append(("key", value))
             return "done"
 
         async def program() -> None:

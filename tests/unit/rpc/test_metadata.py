@@ -41,6 +41,12 @@ def test_bad_values_are_refused_and_not_repeated(value: str) -> None:
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("pair", ["ab", "a", ("a",), ("a", "b", "c"), ("a", b"b"), (1, "b"), 1])
+def test_what_is_no_pair_of_texts_is_refused(pair: object) -> None:
+    with pytest.raises(ConfigError, match="pairs of texts"):
+        checked([pair])  # type: ignore[list-item]
+
+
 def test_the_size_is_bounded() -> None:
     assert checked([("k", "v" * (MAX_METADATA - 1))])
     with pytest.raises(ConfigError, match="bytes of metadata"):
