@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 VERBS = {
     "run": "Run a node: expose services to peers, and reach theirs through its proxy.",
     "forward": "Give programs without proxy support a local port that leads to a peer's service.",
+    "call": "Call a method of a peer, and print what it gives.",
+    "services": "List what may be called at a peer.",
     "status": "Show what the running node is, has and is connected to.",
     "id": "Make, show and rotate this node's identity.",
     "plugins": "List each layer's implementations, where they come from and what is wrong.",

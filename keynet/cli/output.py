@@ -133,6 +133,11 @@ class _PeopleLines:
         if event.services:
             nobody = "nobody yet (--allow NODEID lets a node in, --allow any every node)"
             rows["allowed"] = escape(", ".join(event.allow) or nobody)
+        called = ", ".join(name for name in event.rpc_services if name != "keynet")
+        if called:
+            nobody = "nobody yet (--allow-call NODEID lets a node, --allow-call any every node)"
+            rows["RPC"] = escape(called)
+            rows["callable"] = escape(", ".join(event.allow_call) or nobody)
         self._console.print(f"keynet {keynet.__version__} is ready; Ctrl-C ends it")
         for name, value in rows.items():
             self._console.print(f"  {name:<9} {value}")

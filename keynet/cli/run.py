@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +51,21 @@ Allow = Annotated[
     list[str] | None,
     typer.Option(metavar="NODEID[=PORT,…]|any", help="Who may reach it: nobody by default."),
 ]
+Serve = Annotated[
+    list[str] | None,
+    typer.Option(metavar="MODULE:NAME", help="A service definition for peers to call."),
+]
+AllowCall = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NODEID[=SERVICE[.METHOD],…]|any", help="Who may call it: nobody by default."
+    ),
+]
+Rpc = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Beside jsonrpc; see keynet plugins. \\[default: jsonrpc]"),
+]
+RpcOption = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Its settings.")]
 Peer = Annotated[
     list[str] | None, typer.Option(metavar="NODEID@HOST:PORT", help="A peer's UDP address.")
 ]
@@ -65,6 +82,10 @@ Deadline = Annotated[
 ConnectionsPerNetwork = Annotated[
     int | None,
     typer.Option(metavar="N", help="From one IPv4 address or IPv6 /64, at most. \\[default: 256]"),
+]
+Grace = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="For running calls at the end. \\[default: 5]"),
 ]
 State = Annotated[
     Path | None,
@@ -88,10 +109,15 @@ def command(
     proxy_token: ProxyToken = None,
     expose: Expose = None,
     allow: Allow = None,
+    serve: Serve = None,
+    allow_call: AllowCall = None,
+    rpc: Rpc = None,
+    rpc_option: RpcOption = None,
     peer: Peer = None,
     transport: Transport = None,
     transport_option: TransportOption = None,
     deadline: Deadline = None,
+    grace: Grace = None,
     connections_per_network: ConnectionsPerNetwork = None,
     state: State = None,
     passphrase_file: PassphraseFile = None,
@@ -106,10 +132,19 @@ def command(
     flags = {name: value for name, value in locals().items() if name != "config"}
     settings = read(config, flags)
     set_up_logging(settings.log_level, as_json=settings.log_json)
-    loop.run(serve(settings))
+    if settings.serve:
+        _import_from_here()
+    loop.run(run_node(settings))
 
 
-async def serve(config: Config) -> None:
+def _import_from_here() -> None:
+    """Find the services' modules in the current directory, as `python -m` does."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+
+
+async def run_node(config: Config) -> None:
     """A node and its control socket, until a signal, or until the node fails (KeynetError)."""
     stop = stop_event()
     node = Node(config, passphrase=read_passphrase(config.passphrase_file))

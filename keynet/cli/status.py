@@ -74,11 +74,22 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     yield "services", [escape(f"{port} → {target}") for port, target in services] or ["none"]
     allowed = status["allow"]
     yield "allowed", ["everybody"] if allowed == "any" else allowed or ["nobody"]
+    yield "RPC", list(_rpc(status["rpc"]))
     yield "peers", [escape(peer) for peer in status["peers"]]
     tunnels = status["tunnels"]
     yield "tunnels", [f"{tunnels['to_peers']} to peers, {tunnels['from_peers']} from peers"]
     yield "buffers", list(_buffers(status["socket"]))
     yield "connections", list(_connections(status)) or ["none"]
+
+
+def _rpc(rpc: dict[str, Any]) -> Iterator[str]:
+    yield escape(", ".join(f"{name} ({count})" for name, count in rpc["services"].items()))
+    allowed = rpc["allow"]
+    rules = ["everybody"] if allowed == "any" else allowed or ["nobody but for public services"]
+    yield from (escape(f"callable by {rule}") for rule in rules)
+    for name, counts in rpc["bindings"].items():
+        yield f"{name}: {counts['taken']} calls taken, {counts['refused']} refused"
+    yield f"{rpc['running']} running"
 
 
 def _buffers(socket: dict[str, Any]) -> Iterator[str]:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from keynet.address import Authority
+from keynet.config.values import LocalAddress, UnixPath
 from keynet.errors import ConfigError, ConnectError
 
 SOCKET_FILE = "control.sock"
@@ -36,6 +38,13 @@ class Place:
 
     path: Path | None
     tcp: TcpPlace | None
+
+    @property
+    def address(self) -> LocalAddress:
+        """Where to connect to."""
+        if self.tcp is not None:
+            return Authority("127.0.0.1", self.tcp.port)
+        return UnixPath(str(self.path))
 
     @property
     def token(self) -> str:

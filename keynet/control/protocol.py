@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from keynet.errors import ConfigError, KeynetError, RemoteProtocolError
+from keynet.errors import ConfigError, KeynetError, RemoteProtocolError, RpcError
+from keynet.rpc.status import Status, rpc_error
 
 VERSION = 1
 MAX_LINE = 1 << 20
@@ -34,7 +35,8 @@ class Fault(msgspec.Struct):
     """Why a request was not answered."""
 
     kind: str
-    """`config` when the request is wrong, `internal` when the node is, else the error's class."""
+    """`config` when the request is wrong, `internal` when the node is, an RPC status's name when
+    a call failed, else the error's class."""
     message: str
 
 
@@ -69,7 +71,8 @@ def read_request(line: bytes, token: str) -> Request:
 
 
 def read_answer(line: bytes) -> Any:
-    """The result in `line`; raises ConfigError, KeynetError or RemoteProtocolError for a fault."""
+    """The result in `line`; raises ConfigError, RpcError, KeynetError or RemoteProtocolError for
+    a fault."""
     try:
         answer = msgspec.json.decode(line, type=Answer)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -77,10 +80,15 @@ def read_answer(line: bytes) -> Any:
     if answer.ok:
         return answer.result
     fault = answer.error or Fault("internal", "the node gave no reason")
+    if fault.kind in Status.__members__:
+        raise rpc_error(Status[fault.kind], fault.message)
     raise ConfigError(fault.message) if fault.kind == "config" else KeynetError(fault.message)
 
 
 def fault_of(error: KeynetError) -> Answer:
     """The answer that tells of `error`."""
-    kind = "config" if isinstance(error, ConfigError) else type(error).__name__
+    if isinstance(error, RpcError):
+        kind = Status(error.status).name
+    else:
+        kind = "config" if isinstance(error, ConfigError) else type(error).__name__
     return Answer(VERSION, ok=False, error=Fault(kind, str(error)))

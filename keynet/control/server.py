@@ -1,23 +1,42 @@
-"""The running node's side of the control socket: bounded, one task a client, verbs from a table."""
+"""The running node's side of the control socket: bounded, one task a client, verbs from a table.
+
+A verb may turn the connection into a tunnel; where that leads is the verb's affair.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keynet.control import place
+from keynet.control.lines import Lines
 from keynet.control.protocol import MAX_LINE, VERSION, Answer, encode, fault_of, read_request
-from keynet.errors import ConfigError, KeynetError, RemoteProtocolError
+from keynet.errors import ClosedByPeer, ConfigError, KeynetError, RemoteProtocolError
+from keynet.rpc.api import ByteStream
+from keynet.rpc.proxy.pipe import Traffic, pipe
+from keynet.rpc.proxy.tcp import TcpEnd, receive_buffer
 
 MAX_CLIENTS = 16
+MAX_TUNNELS = 64
 IDLE_TIMEOUT = 60.0
 """Seconds that a client may stay silent."""
 
 Verb = Callable[[Mapping[str, Any]], Awaitable[Any]]
-"""Takes a request's params, gives JSON types; a KeynetError that it raises goes to the client."""
+"""Takes a request's params, gives JSON types, or a Tunnel; a KeynetError that it raises goes to
+the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """What a verb gives to be connected: its answer, and where the bytes after that lead."""
+
+    result: Any
+    stream: ByteStream
+
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +49,18 @@ class ControlServer:
         self._verbs = dict(verbs)
         self._tcp = tcp
         self._token = ""
+        self._buffer = receive_buffer()
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._tunnels: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen; call `aclose` in the end. Raises OSError when the directory cannot be used."""
         sock, found = place.listen(self._state, tcp=self._tcp)
         self._token = found.token
-        self._server = await asyncio.start_server(self._connected, sock=sock, limit=MAX_LINE)
+        loop = asyncio.get_running_loop()
+        listen = loop.create_server if found.tcp is not None else loop.create_unix_server
+        self._server = await listen(self._accepted, sock=sock)
 
     async def aclose(self) -> None:
         """Stop listening, end every client, remove the socket. Idempotent."""
@@ -45,50 +68,78 @@ class ControlServer:
             return
         server, self._server = self._server, None
         server.close()
-        for task in self._clients:
+        tasks = self._clients | self._tunnels
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         place.remove(self._state)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        if len(self._clients) >= MAX_CLIENTS or self._server is None:
-            writer.close()
-            return
-        self._clients.add(task)
-        try:
-            await self._serve(reader, writer)
-        except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # the client left, slept, or the node closes: all end here
-        finally:
-            self._clients.discard(task)
-            writer.close()
+    def _accepted(self) -> TcpEnd:
+        return TcpEnd(self._buffer, self._connected, MAX_LINE)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connected(self, end: TcpEnd) -> None:
+        if len(self._clients) >= MAX_CLIENTS or self._server is None:
+            end.close()
+            return
+        task = asyncio.ensure_future(self._serve(end))
+        self._clients.add(task)
+        task.add_done_callback(self._clients.discard)
+        task.add_done_callback(self._tunnels.discard)
+
+    async def _serve(self, end: TcpEnd) -> None:
+        try:
+            await self._converse(end)
+        except (ClosedByPeer, TimeoutError):
+            pass  # the client left, or slept
+        finally:
+            end.close()
+
+    async def _converse(self, end: TcpEnd) -> None:
+        lines = Lines(end)
         while True:
             try:
-                line = await asyncio.wait_for(reader.readline(), IDLE_TIMEOUT)
-            except ValueError:  # longer than MAX_LINE: there is no next line to find
-                await self._send(writer, fault_of(RemoteProtocolError("the request is too long")))
+                line = await asyncio.wait_for(lines.next(), IDLE_TIMEOUT)
+            except RemoteProtocolError as error:  # too long: there is no next line to find
+                await self._send(end, fault_of(error))
                 return
             if not line:
                 return
-            await self._send(writer, await self._answer(line))
+            answer, tunnel = await self._answer(line)
+            try:
+                await self._send(end, answer)
+                if tunnel is not None:
+                    await self._carry(end, lines.rest(), tunnel)
+                    return
+            finally:
+                if tunnel is not None:
+                    tunnel.stream.reset()  # harmless after a clean end
 
-    async def _send(self, writer: asyncio.StreamWriter, answer: Answer) -> None:
-        writer.write(encode(answer))
-        await asyncio.wait_for(writer.drain(), IDLE_TIMEOUT)
+    async def _carry(self, end: TcpEnd, early: bytes, tunnel: Tunnel) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tunnels.add(task)
+        self._clients.discard(task)
+        await pipe(end, tunnel.stream, Traffic(), to_peer=early)
 
-    async def _answer(self, line: bytes) -> Answer:
+    async def _send(self, end: TcpEnd, answer: Answer) -> None:
+        end.write(encode(answer))
+        await asyncio.wait_for(end.drain(), IDLE_TIMEOUT)
+
+    async def _answer(self, line: bytes) -> tuple[Answer, Tunnel | None]:
         try:
             request = read_request(line, self._token)
             if request.verb not in self._verbs:
                 known = ", ".join(sorted(self._verbs))
                 raise ConfigError(f"this node knows no {request.verb!r}; it knows {known}")
-            return Answer(VERSION, ok=True, result=await self._verbs[request.verb](request.params))
+            result = await self._verbs[request.verb](request.params)
+            if not isinstance(result, Tunnel):
+                return Answer(VERSION, ok=True, result=result), None
+            if len(self._tunnels) >= MAX_TUNNELS:
+                result.stream.reset()
+                raise KeynetError(f"this node carries {MAX_TUNNELS} commands' calls already")
+            return Answer(VERSION, ok=True, result=result.result), result
         except KeynetError as error:
-            return fault_of(error)
+            return fault_of(error), None
         except Exception:
             log.exception("a control request failed")
-            return fault_of(KeynetError("the node failed to answer; its log says why"))
+            return fault_of(KeynetError("the node failed to answer; its log says why")), None

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import keynet
 from keynet.address import NodeId, SocketAddress
+from keynet.control.server import Tunnel
+from keynet.control.tunnel import VERB as TUNNEL
+from keynet.errors import KeynetError
 from keynet.rpc.proxy.audit import Audit, ProxiedConnection
+from keynet.rpc.status import from_network
 
 if TYPE_CHECKING:
     from keynet.node import Node
@@ -31,7 +35,30 @@ def verbs(node: Node) -> dict[str, Any]:
     async def audit(params: Mapping[str, Any]) -> Any:
         return _audited(node, params)
 
-    return {"status": status, "audit": audit, "rotate": rotate}
+    async def tunnel(params: Mapping[str, Any]) -> Any:
+        return await _tunnel_to(node, params)
+
+    async def why(params: Mapping[str, Any]) -> Any:
+        return node.network.why(NodeId.parse(str(params.get("node_id"))))
+
+    return {
+        "status": status,
+        "audit": audit,
+        "rotate": rotate,
+        TUNNEL: tunnel,
+        "why": why,
+    }
+
+
+async def _tunnel_to(node: Node, params: Mapping[str, Any]) -> Tunnel:
+    """A stream to the built-in `protocol` of the node `node_id`; this node's own, too."""
+    node_id = NodeId.parse(str(params.get("node_id")))
+    try:
+        stream = await node.network.open_stream(node_id, str(params.get("protocol")))
+    except KeynetError as error:
+        raise from_network(error) from error
+    peer = stream.connection.peer
+    return Tunnel({"peer": str(peer.node_id), "certificates": peer.certificates_pem()}, stream)
 
 
 def _audited(node: Node, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +109,7 @@ def describe(node: Node) -> dict[str, Any]:
         "proxy_token": node.proxy_token,
         "services": {str(s.port): str(s.target) for s in node.reverse_proxy.services},
         "allow": _allowed(node),
+        "rpc": _rpc(node),
         "peers": [str(peer) for peer in node.config.peer],
         "connections": [_connection(one) for one in connections[:MAX_CONNECTIONS]],
         "connection_count": len(connections),
@@ -90,6 +118,19 @@ def describe(node: Node) -> dict[str, Any]:
             "from_peers": len(node.reverse_proxy.audit),
         },
         "socket": node.endpoint.stats(),
+    }
+
+
+def _rpc(node: Node) -> dict[str, Any]:
+    access, dispatcher = node.calls, node.dispatcher
+    return {
+        "services": {service.name: len(service) for service in dispatcher.services},
+        "allow": "any" if access.anyone else [str(rule) for rule in access],
+        "running": dispatcher.calls,
+        "bindings": {
+            name: {"taken": dispatcher.admitted[name], "refused": dispatcher.refused[name]}
+            for name in node.rpc.bindings
+        },
     }
 
 

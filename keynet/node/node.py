@@ -29,7 +29,6 @@ from keynet.node.dialer import PeerDialer
 from keynet.node.events import Events, IdentityChanged, NodeEvent, Ready, Stopped
 from keynet.node.loading import load_service
 from keynet.node.network import NodeNetwork
-from keynet.node.own_service import own_service
 from keynet.node.pieces import access, bind_sockets, call_access, transports_of, written
 from keynet.node.rpc import Rpc, bindings_of
 from keynet.node.serving import Serving
@@ -39,6 +38,7 @@ from keynet.rpc.access import CallAccess
 from keynet.rpc.api import Binding, ClientInterceptor, ServerInterceptor
 from keynet.rpc.client import Client
 from keynet.rpc.dispatch import Dispatcher
+from keynet.rpc.own_service import own_service
 from keynet.rpc.proxy.api import Target
 from keynet.rpc.proxy.forward import ForwardProxy
 from keynet.rpc.proxy.reverse import ReverseProxy

@@ -14,9 +14,9 @@ from keynet.config.values import AllowCalls
 from keynet.errors import ConfigError, PluginNotFound, RpcError
 from keynet.identity import Identity
 from keynet.node import Node
-from keynet.node.own_service import MethodInfo, ServiceInfo
 from keynet.rpc.api import Call, Exchange, Proceed
 from keynet.rpc.limits import Limits
+from keynet.rpc.own_service import MethodInfo, ServiceInfo
 from keynet.rpc.service import Service
 from keynet.rpc.status import Status
 
