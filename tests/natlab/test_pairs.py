@@ -1,0 +1,106 @@
+"""Which pairs of NATs the plainest hole punching gets through: what the lab is there to tell.
+
+Each side knows nothing but the endpoint that a reflector sees the other as, and answers to where
+packets come from. No prediction, no relay, no host candidates.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from tests.natlab.lab import Host, Lab, nat
+from tests.natlab.lab.kinds import BY_PORT, INDEPENDENT
+from tests.natlab.probing import Reflector, probe
+
+pytestmark = pytest.mark.natlab
+
+PATIENCE = 2.0
+"""Seconds that each side tries. A pair that can be punched needs a tenth of a second."""
+MOST_AT_ONCE = 12
+"""Pairs; more of them would wait for the processor and not for the network."""
+PUBLIC = "public"
+KINDS = (PUBLIC, "full-cone", "address-restricted", "port-restricted", "firewall",
+         "carrier-grade", "address-dependent", "symmetric", "symmetric-sequential")  # fmt: skip
+PAIRS = [f"{a}+{b}" for a, b in itertools.combinations_with_replacement(KINDS, 2)]
+
+Pair = tuple[Host, Host]
+
+
+def punched(lab: Lab, reflector: tuple[str, ...], pairs: list[Pair]) -> list[bool]:
+    """Whether each pair gets through; all try at the same time."""
+    command = probe("punch", reflector[0], reflector[2], PATIENCE)
+    running = [[lab.spawn(host, command) for host in pair] for pair in pairs]
+    for sides in running:
+        seen = [process.stdout.readline() for process in sides if process.stdout]
+        for process, peer in zip(sides, reversed(seen), strict=True):
+            assert process.stdin is not None
+            process.stdin.write(peer)
+            process.stdin.flush()
+    results = [[json.loads(side.communicate(timeout=30)[0])["direct"] for side in sides]
+               for sides in running]  # fmt: skip
+    return [all(sides) for sides in results]
+
+
+def gets_through(a: str, b: str) -> bool:
+    """Between two that keep their port, always; else one must keep it and not filter by port."""
+
+    def keeps_port(kind: str) -> bool:
+        return kind == PUBLIC or nat(kind).behaviour.mapping == INDEPENDENT
+
+    def is_open(kind: str) -> bool:
+        return kind == PUBLIC or nat(kind).behaviour.filtering != BY_PORT
+
+    if keeps_port(a) and keeps_port(b):
+        return True
+    return any(keeps_port(kind) and is_open(kind) for kind in (a, b))
+
+
+@pytest.fixture(scope="module")
+def outcomes(why_not: str | None) -> dict[str, bool]:
+    """The outcome of every pair."""
+    if why_not is not None:
+        pytest.skip(why_not)
+    with Lab(round_trip=0.04) as lab:
+        reflector = Reflector.start(lab)
+        sides = [
+            {kind: lab.host(behind=None if kind == PUBLIC else nat(kind)) for kind in KINDS}
+            for _ in range(2)
+        ]
+        results: list[bool] = []
+        for begin in range(0, len(PAIRS), MOST_AT_ONCE):
+            names = [pair.split("+") for pair in PAIRS[begin : begin + MOST_AT_ONCE]]
+            pairs = [(sides[0][a], sides[1][b]) for a, b in names]
+            results += punched(lab, reflector.ipv4, pairs)
+        return dict(zip(PAIRS, results, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_pair(outcomes: dict[str, bool], pair: str) -> None:
+    assert outcomes[pair] == gets_through(*pair.split("+"))
+
+
+def test_ipv6_firewalls_are_no_obstacle(lab: Lab) -> None:
+    reflector = Reflector.start(lab)
+    behind = [lab.host(behind=nat("ipv6-firewall")) for _ in range(2)]
+    pairs = [(behind[0], behind[1]), (behind[0], lab.host())]
+    assert punched(lab, reflector.ipv6, pairs) == [True, True]
+
+
+@pytest.mark.parametrize("hairpin", [True, False])
+def test_neighbours_meet_by_their_public_addresses_where_the_nat_hairpins(
+    lab: Lab, hairpin: bool
+) -> None:
+    reflector = Reflector.start(lab)
+    carrier = lab.home(nat("carrier", hairpin=hairpin))
+    homes = [lab.home(nat("port-restricted"), behind=carrier) for _ in range(2)]
+    shared = lab.home(nat("port-restricted", hairpin=hairpin))
+    pairs = [
+        (lab.host(behind=homes[0]), lab.host(behind=homes[1])),
+        (lab.host(behind=shared), lab.host(behind=shared)),
+    ]
+    assert punched(lab, reflector.ipv4, pairs) == [hairpin, hairpin]
