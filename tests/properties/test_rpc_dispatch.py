@@ -26,7 +26,7 @@ from keynet.rpc.status import Status, rpc_error
 from keynet.testing.clock import run
 
 PEERS = [PeerIdentity(one, (one,), ()) for one in (NodeId(bytes([n]) * 32) for n in range(3))]
-LIMITS = Limits(max_calls=4, max_calls_per_peer=2)
+LIMITS = Limits(max_calls=3, max_calls_per_peer=2)
 
 Step = tuple[Any, ...]
 
@@ -43,6 +43,7 @@ STEPS = st.lists(
         st.tuples(st.just("let_go")),
         st.tuples(st.just("cancel"), st.integers(0, 20)),
         st.tuples(st.just("tell")),
+        st.tuples(st.just("tell_and_cancel"), st.integers(0, 20)),
         st.tuples(st.just("wait"), st.sampled_from([0.1, 0.6, 4.0])),
         st.tuples(st.just("drain"), st.sampled_from([0.0, 0.3])),
     ),
@@ -126,11 +127,16 @@ class World:
         await asyncio.sleep(0.1)
 
     async def hold(self, peer: PeerIdentity) -> None:
+        full = self.is_full_for(peer)
         context = self.dispatcher.admit("s.well", peer, binding="another")
-        with contextlib.suppress(RpcError):
+        try:
             call = context.__enter__()
-            self.inside.add(call)
-            self.held.append((context, call))
+        except RpcError:
+            assert full, "the limits alone refuse"
+            return
+        assert not full
+        self.inside.add(call)
+        self.held.append((context, call))
 
     async def let_go(self) -> None:
         if self.held:
@@ -146,6 +152,12 @@ class World:
         self.told.set()
         await asyncio.sleep(0.2)
         self.told.clear()
+
+    async def tell_and_cancel(self, number: int) -> None:
+        """Cancel a binding in the very moment in which its function ends."""
+        self.told.set()
+        await self.cancel(number)
+        await self.tell()
 
     async def wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -397,6 +397,26 @@ class TestCancelling:
 
         run(program())
 
+    def test_in_the_moment_in_which_the_function_ends_frees_one_slot(self) -> None:
+        async def program() -> None:
+            told = asyncio.Event()
+
+            async def act(_: Call) -> None:
+                await told.wait()
+
+            to = dispatcher(act)
+            with to.admit("s.act_", PEER, binding="another"):
+                task = asyncio.create_task(call(to))
+                await settled()
+                told.set()
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                await settled()
+                assert to.calls == 1
+
+        run(program())
+
     def test_what_the_function_raises_then_is_logged_and_nobodys(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
