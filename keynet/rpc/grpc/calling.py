@@ -19,10 +19,13 @@ from keynet.rpc.grpc.channel import through_proxy
 from keynet.rpc.grpc.client_call import GrpcCall, make_call
 from keynet.rpc.grpc.codec import encode
 from keynet.rpc.grpc.metadata import MAX_HEADERS
-from keynet.rpc.grpc.names import KEEPALIVE, NAME
+from keynet.rpc.grpc.names import KEEPALIVE, MAX_CALLS, NAME
 from keynet.rpc.grpc.status import from_grpc, from_misuse
 from keynet.rpc.proxy.api import ONLY_SERVICE, ProxiedNetwork
 from keynet.rpc.status import Status, from_network, rpc_error
+
+RECONNECT_AFTER = 100
+"""Milliseconds between two dials at least: after a loss, the next call is not to wait longer."""
 
 
 class GrpcChannel:
@@ -34,15 +37,21 @@ class GrpcChannel:
         self._node_id = node_id
         self._limit = max_message_size
         self._opening = asyncio.Lock()
+        self._room = asyncio.Semaphore(MAX_CALLS)
         self._line: _Line | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def start(self, request: Request) -> ClientCall:
-        """Begin a call; see `api.Channel`. Of a unary call, `result` tells what went wrong."""
-        params = encode(request.params, self._limit, "parameters", Status.INVALID_ARGUMENT)
-        line = await self._usable_line()
-        call = self._made(line, request, params)
+        """Begin a call; see `api.Channel`. Unless the client streams, nothing is awaited here but
+        the proxy: the first item or the result tells that the peer was not reached."""
+        params = encode(request.params, self._limit, "parameters")
+        await self._room.acquire()
+        try:
+            call = self._made(await self._usable_line(), request, params)
+        except BaseException:
+            self._room.release()
+            raise
         try:
             await call.begin(params)
         except BaseException:
@@ -88,6 +97,7 @@ class GrpcChannel:
         target, settings = through_proxy(proxy.address, proxy.token, Authority(host, ONLY_SERVICE))
         settings |= {
             "grpc.use_local_subchannel_pool": 1,
+            "grpc.initial_reconnect_backoff_ms": RECONNECT_AFTER,
             "grpc.max_receive_message_length": self._limit,
             "grpc.max_send_message_length": self._limit,
             "grpc.max_metadata_size": MAX_HEADERS,
@@ -98,6 +108,7 @@ class GrpcChannel:
 
     def _ended(self, line: _Line, call: GrpcCall) -> None:
         line.calls.discard(call)
+        self._room.release()
         if line is self._line and line.failing:
             self._give_up(line)
         elif line is not self._line and not line.calls:

@@ -56,19 +56,21 @@ class GrpcCall:
         return self._trailers
 
     async def begin(self, params: bytes) -> None:
-        """Wait until the call is on its way, unless it is unary. Raises RpcError."""
-        if self._method.kind is Kind.UNARY:
+        """Wait until a client that streams may do so, and send `params` first. Raises RpcError."""
+        if not self._method.kind.client_streams:
             return
         try:
             await self._call.wait_for_connection()
         except grpc.aio.AioRpcError as error:
             raise await self._failed(error) from error
-        if self._method.kind.client_streams:
-            await self._write(params)
+        except asyncio.CancelledError:
+            self._check_not_cancelled()
+            raise
+        await self._write(params)
 
     async def send(self, item: Any) -> None:
         """Stream one item; see `api.ClientCall`."""
-        await self._write(encode(item, self._limit, "an item", Status.INVALID_ARGUMENT))
+        await self._write(encode(item, self._limit, "an item"))
 
     async def finish_sending(self) -> None:
         """No more items. Idempotent."""
@@ -101,9 +103,8 @@ class GrpcCall:
         except grpc.aio.AioRpcError as error:
             raise await self._failed(error) from error
         except asyncio.CancelledError:
-            if not self._cancelled or _being_cancelled():
-                raise
-            raise rpc_error(Status.CANCELLED, "the call was cancelled") from None
+            self._check_not_cancelled()
+            raise
         await self._take_trailers()
         return self._decoded(message)
 
@@ -127,6 +128,12 @@ class GrpcCall:
                 await self._writes.outcome()
         except (*_OVER, RpcError):
             return
+
+    def _check_not_cancelled(self) -> None:
+        """Tell apart why grpcio raised CancelledError: raise RpcError for the call's own end."""
+        task = asyncio.current_task()
+        if self._cancelled and (task is None or not task.cancelling()):
+            raise rpc_error(Status.CANCELLED, "the call was cancelled") from None
 
     def _decoded(self, message: bytes) -> Any:
         try:
@@ -158,8 +165,3 @@ async def _sent(call: Any, data: bytes) -> None:
     """One message, past grpcio's public `write`: that replaces the status with which the server
     ends the call by an INTERNAL of its own when it comes meanwhile (grpc/grpc issue 36066)."""
     await call._cython_call.send_serialized_message(data)
-
-
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from keynet.errors import RpcError
 from keynet.rpc.status import Status, rpc_error
 
 END_OF_ITEMS = b""
@@ -27,17 +26,20 @@ _DECODE_ERRORS = (ValueError, RecursionError, msgspec.MsgspecError)
 Decode = Callable[[bytes], Any]
 
 
-def encode(value: Any, limit: int, what: str, fault: Status) -> bytes:
+def encode(value: Any, limit: int, what: str) -> bytes:
     """`value` as one message of at most `limit` bytes.
 
-    Raises RpcError: RESOURCE_EXHAUSTED when it is larger, `fault` when it cannot be carried.
+    Raises RpcError: RESOURCE_EXHAUSTED when it is larger, INVALID_ARGUMENT when it cannot be
+    carried.
     """
     try:
         data = _encoder.encode(value)
     except _ENCODE_ERRORS as error:
-        raise rpc_error(fault, f"{what} cannot be carried: {error}") from error
+        raise rpc_error(Status.INVALID_ARGUMENT, f"{what} cannot be carried: {error}") from error
     if len(data) > limit:
-        raise too_large(what, len(data), limit)
+        raise rpc_error(
+            Status.RESOURCE_EXHAUSTED, f"{what} has {len(data)} bytes, more than {limit}"
+        )
     return data
 
 
@@ -52,10 +54,3 @@ def decoder(type_: Any, what: str, fault: Status) -> Decode:
             raise rpc_error(fault, f"{what}: {error}") from error
 
     return decode
-
-
-def too_large(what: str, size: int, limit: int) -> RpcError:
-    """Says which message was how much larger than it may be."""
-    return rpc_error(
-        Status.RESOURCE_EXHAUSTED, f"{what} has {size} bytes, more than the {limit} allowed"
-    )

@@ -52,6 +52,8 @@ class Gate:
         return _replaced(handler, lambda inner: self._guarded(inner, name))
 
     def _guarded(self, inner: Behaviour, name: str) -> Behaviour:
+        if not _is_asynchronous(inner):
+            inner = _unimplemented
         if inspect.isasyncgenfunction(inner):
 
             async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
@@ -72,6 +74,15 @@ class Gate:
                 await abort(context, error)
 
         return one
+
+
+def _is_asynchronous(behaviour: Behaviour) -> bool:
+    return inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)
+
+
+async def _unimplemented(_: object, context: Context) -> None:
+    """In place of what would block the node, as generated base classes do."""
+    raise rpc_error(Status.UNIMPLEMENTED, "this method is not implemented with `async def`")
 
 
 async def abort(

@@ -3,6 +3,10 @@
 NAME = "grpc"
 """The binding's name, and its protocol's between nodes."""
 
+MAX_CALLS = 1024
+"""Calls of one channel at the same time; the others wait. More than a node runs for one peer by
+default, so that it is its dispatch that refuses, and says so."""
+
 KEEPALIVE = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),

@@ -12,12 +12,19 @@ from keynet.rpc.grpc.described import Described
 from keynet.rpc.grpc.gate import Gate
 from keynet.rpc.grpc.loopback import Loopback
 from keynet.rpc.grpc.metadata import MAX_HEADERS
-from keynet.rpc.grpc.names import KEEPALIVE, MIN_PING_INTERVAL, NAME
+from keynet.rpc.grpc.names import KEEPALIVE, MAX_CALLS, MIN_PING_INTERVAL, NAME
 from keynet.rpc.grpc.servicers import Servicers, method_name
 from keynet.rpc.grpc.serving import Serving
 from keynet.rpc.proxy.audit import Audit
 
 HOST = "127.0.0.1"
+
+MAX_STREAMS = 4 * MAX_CALLS
+"""Calls of one connection that grpcio takes on, or refuses as UNAVAILABLE. It counts those that
+have just ended: so it is more than a channel makes at once."""
+
+MAX_PENDING = 4 * MAX_STREAMS
+"""Calls of all peers that have not met the dispatch yet; grpcio ends those beyond as CANCELLED."""
 
 STOP_TIMEOUT = 1.0
 """Seconds for what grpcio itself still has to say when all calls have ended."""
@@ -72,6 +79,9 @@ class GrpcServer:
             ("grpc.max_send_message_length", limit),
             ("grpc.max_metadata_size", MAX_HEADERS),
             ("grpc.absolute_max_metadata_size", MAX_HEADERS),
+            ("grpc.max_concurrent_streams", MAX_STREAMS),
+            ("grpc.server.max_pending_requests", MAX_PENDING),
+            ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
             ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL),
             *KEEPALIVE,
         )

@@ -4,13 +4,13 @@
 
     add_GreeterServicer_to_server(Greeter(), binding.servicers)
 
-They are asynchronous (`async def`), as on any `grpc.aio` server. A service for blocking code is a
-server of its own, exposed by its port.
+Their methods are asynchronous (`async def`). Others count as not implemented, as those do that a
+servicer leaves to its generated base class: a service that blocks needs a server of its own,
+exposed by its port.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,6 @@ from keynet.rpc.method import Kind, untyped
 
 if TYPE_CHECKING:
     import grpc
-
-_BEHAVIOURS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 class Servicers:
@@ -41,7 +39,7 @@ class Servicers:
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler]
     ) -> None:
-        """What generated code calls with a servicer. Raises ConfigError for one that blocks."""
+        """What generated code calls with a servicer. Raises ConfigError for an unusable name."""
         self._add({f"/{service_name}/{name}": one for name, one in method_handlers.items()})
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[Any]) -> None:
@@ -50,8 +48,8 @@ class Servicers:
             self._add(_methods(handler))
 
     def _add(self, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
-        for path, handler in handlers.items():
-            _check_asynchronous(method_name(path), handler)
+        for path in handlers:
+            untyped(method_name(path), Kind.UNARY)  # for its check of the name
         self._handlers.update(handlers)
 
 
@@ -68,13 +66,3 @@ def _methods(handler: Any) -> Mapping[str, grpc.RpcMethodHandler]:
             "one that finds methods by itself needs a server of its own, exposed by its port"
         )
     return methods
-
-
-def _check_asynchronous(name: str, handler: grpc.RpcMethodHandler) -> None:
-    untyped(name, Kind.UNARY)  # for its check of the name
-    behaviour = next(filter(None, (getattr(handler, one) for one in _BEHAVIOURS)))
-    if not (inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)):
-        raise ConfigError(
-            f"{name} would block the node: write it with `async def`, "
-            "or serve it from a server of your own and expose its port"
-        )

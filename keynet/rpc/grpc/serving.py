@@ -16,6 +16,7 @@ import grpc.aio
 
 from keynet.errors import RpcError
 from keynet.rpc.api import Call, Dispatch, Send
+from keynet.rpc.dispatch import FAILED
 from keynet.rpc.grpc.codec import END_OF_ITEMS, Decode, decoder, encode
 from keynet.rpc.grpc.gate import Context, Gate, abort
 from keynet.rpc.grpc.metadata import incoming, outgoing
@@ -27,8 +28,6 @@ log = logging.getLogger(__name__)
 
 CANCEL_GRACE = 1.0
 """Seconds between the sight of a broken call, as an end of messages, and grpcio's cancel."""
-
-_FAILED = "the call failed; the server's log says why"
 
 
 class Serving:
@@ -69,7 +68,7 @@ class Serving:
             log.debug("%s: its caller was gone before its end", call.method.full_name)
         except Exception:
             log.exception("%s: a call failed in a way that it should not", call.method.full_name)
-            await abort(context, rpc_error(Status.INTERNAL, _FAILED), call.reply_metadata)
+            await abort(context, rpc_error(Status.INTERNAL, FAILED), call.reply_metadata)
         else:
             context.set_trailing_metadata(outgoing(call.reply_metadata))
 
@@ -81,10 +80,10 @@ class Serving:
         if method.kind.client_streams:
             requests = _Items(reader, decoder(method.item, "item", Status.INVALID_ARGUMENT))
         if method.kind.server_streams:
-            send = self._sender(context)
+            send = self._sender(call, context)
         result = await self._dispatch.run(call, params, requests, send)
         if send is None:
-            await context.write(self._encoded(result, "the result"))
+            await context.write(self._encoded(call, result, "the result"))
 
     async def _first(self, call: Call, reader: _Reader) -> bytes:
         """The parameters, for which the call's deadline holds as for all of it."""
@@ -94,11 +93,11 @@ class Serving:
         except TimeoutError as error:
             raise rpc_error(Status.DEADLINE_EXCEEDED, "no parameters came in time") from error
 
-    def _sender(self, context: Context) -> Send:
+    def _sender(self, call: Call, context: Context) -> Send:
         writes: Steady[None] = Steady()
 
         async def send(item: Any) -> None:
-            data = self._encoded(item, "an item")
+            data = self._encoded(call, item, "an item")
             try:
                 if not writes.idle:  # of one whose sending was cut short
                     await writes.outcome()
@@ -109,8 +108,15 @@ class Serving:
 
         return send
 
-    def _encoded(self, value: Any, what: str) -> bytes:
-        return encode(value, self._dispatch.max_message_size, what, Status.INTERNAL)
+    def _encoded(self, call: Call, value: Any, what: str) -> bytes:
+        """One message to the caller, who does not learn why a value cannot be carried."""
+        try:
+            return encode(value, self._dispatch.max_message_size, what)
+        except RpcError as error:
+            if error.status == Status.RESOURCE_EXHAUSTED:
+                raise
+            log.error("%s: %s", call.method.full_name, error)
+            raise rpc_error(Status.INTERNAL, FAILED) from error
 
 
 class _Reader:
