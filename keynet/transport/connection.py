@@ -185,17 +185,29 @@ class Connection:
     # What streams ask
 
     def read(self, stream_id: StreamId, max_bytes: int) -> bytes:
-        data = self._engine.read(stream_id, max_bytes, self.loop.time())
+        """What there is. A stream that is over in the engine, which the events that wait will say,
+        gives b"", and has been told of it when this returns; so it is with the verbs below."""
+        try:
+            data = self._engine.read(stream_id, max_bytes, self.loop.time())
+        except LocallyClosed:
+            data = b""
         self._after_verb()
         return data
 
     def write(self, stream_id: StreamId, data: Buffer) -> int:
-        taken = self._engine.write(stream_id, data, self.loop.time())
+        try:
+            taken = self._engine.write(stream_id, data, self.loop.time())
+        except LocallyClosed:
+            self._after_verb()
+            return 0
         self.flush_soon()
         return taken
 
     def write_eof(self, stream_id: StreamId) -> None:
-        self._engine.write_eof(stream_id, self.loop.time())
+        try:
+            self._engine.write_eof(stream_id, self.loop.time())
+        except LocallyClosed:
+            self._take_events()
         self.flush_soon()
 
     def reset(self, stream_id: StreamId) -> None:

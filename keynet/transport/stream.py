@@ -81,6 +81,7 @@ class Stream:
             raise LocallyClosed("the stream's end was already written")
         taken = 0 if self._unsent else self.connection.write(self._id, data)
         if taken < len(data):
+            self._check_open()
             rest = memoryview(bytes(memoryview(data)[taken:]))  # the caller may reuse its buffer
             self._unsent.append(rest)
             self._unsent_bytes += len(rest)

@@ -313,3 +313,34 @@ class TestEnding:
             assert await read_all(there) == data
 
         between_streams(program)
+
+
+class TestEventsThatWait:
+    """Input comes in batches: the engine may know of an end that the stream has not been told."""
+
+    def test_a_reset_is_the_peers_whoever_notices_it_first(self) -> None:
+        async def program(_: Hosts, here: Stream, there: Stream) -> None:
+            here.connection.drained = lambda: None  # type: ignore[method-assign]
+            there.reset()
+            await asyncio.sleep(0.011)
+            with pytest.raises(ClosedByPeer):
+                await here.read()
+            assert isinstance(here.error, ClosedByPeer)
+
+        between_streams(program)
+
+    def test_writing_and_ending_notice_it_too(self) -> None:
+        async def program(both: Hosts, here: Stream, there: Stream) -> None:
+            another = await here.connection.open_stream()
+            another.write(b"x")
+            await asyncio.sleep(0.1)
+            here.connection.drained = lambda: None  # type: ignore[method-assign]
+            there.connection.close()
+            await asyncio.sleep(1.1)
+            there.connection.abort(ConnectionLost("enough"))
+            with pytest.raises(ClosedByPeer):
+                here.write(b"x")
+            another.write_eof()
+            assert isinstance(another.error, ClosedByPeer)
+
+        between_streams(program)
