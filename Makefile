@@ -4,13 +4,14 @@
 #   make check    ruff, mypy strict, import-linter
 #   make interop  the tests against libutp, libtorrent, grpc-js and curl   (QUICK=1: the quick part)
 #   make natlab   the tests behind real NATs in network namespaces, as root (QUICK=1: the quick part)
+#   make stress   many streams at once over real sockets, for about a minute (SEED=7 repeats a run)
 #   make bench    the benchmarks                                      (BENCH="--quick --only bulk")
 #   make build    wheel and sdist, each tried in an empty venv
 #   make clean    remove all of it again
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: demo test check format interop natlab bench build clean venv
+.PHONY: demo test check format interop natlab stress bench build clean venv
 
 # The first interpreter that starts and is new enough (a pyenv shim may stand there and not start).
 PYTHON ?= $(shell for p in python3.11 python3 python3.13 python3.12; do \
@@ -24,7 +25,7 @@ demo: $(VENV)/.stamp-run
 	$(VENV)/bin/keynet demo
 
 test: $(VENV)/.stamp-test
-	$(PY) -m pytest -q -m "not interop and not natlab" $(PYTEST)
+	$(PY) -m pytest -q -m "not interop and not natlab and not stress" $(PYTEST)
 
 # The benchmarks are type-checked too, so what they import must be there.
 check: $(VENV)/.stamp-test $(VENV)/.stamp-bench $(VENV)/.stamp-check
@@ -42,6 +43,10 @@ interop: $(VENV)/.stamp-test $(VENV)/.stamp-interop tests/interop/node_modules/.
 
 natlab: $(VENV)/.stamp-test $(VENV)/.stamp-lab
 	$(PY) -m pytest -v tests/natlab $(if $(QUICK),-m "not slow") $(PYTEST)
+
+# SEED repeats a run; EACH is the seconds for each of four paths.
+stress: $(VENV)/.stamp-test
+	SEED=$(SEED) EACH=$(EACH) $(PY) -m pytest -q -s tests/stress $(PYTEST)
 
 bench: $(VENV)/.stamp-run $(VENV)/.stamp-bench
 	$(PY) -m benchmarks $(BENCH)
