@@ -38,7 +38,8 @@ CALLS = st.tuples(
 )
 STEPS = st.lists(
     st.one_of(
-        *(CALLS, CALLS, CALLS),  # more of them than of what ends them, so that limits are met
+        CALLS,
+        st.tuples(st.just("crowd"), st.lists(st.sampled_from(PEERS), min_size=4, max_size=8)),
         st.tuples(st.just("hold"), st.sampled_from(PEERS)),
         st.tuples(st.just("let_go")),
         st.tuples(st.just("cancel"), st.integers(0, 20)),
@@ -47,7 +48,7 @@ STEPS = st.lists(
         st.tuples(st.just("wait"), st.sampled_from([0.1, 0.6, 4.0])),
         st.tuples(st.just("drain"), st.sampled_from([0.0, 0.3])),
     ),
-    max_size=40,
+    max_size=25,
 )
 
 
@@ -114,6 +115,11 @@ class World:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert refused(task) == full, "the limits hold, and nothing else refuses"
+
+    async def crowd(self, peers: list[PeerIdentity]) -> None:
+        """Enough calls at once to meet the limits."""
+        for peer in peers:
+            await self.call("well", peer, None)
 
     async def one_call(self, name: str, peer: PeerIdentity, seconds: float | None) -> object:
         with self.dispatcher.admit(f"s.{name}", peer, binding="test", timeout=seconds) as call:
