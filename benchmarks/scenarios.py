@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks import grpc_unary
+from benchmarks import grpc_unary, rpc
 from benchmarks.lossy import lossy_path
 from benchmarks.nodes import nodes
 from benchmarks.session import Middle, nothing
@@ -41,6 +41,25 @@ def _plain(*peers: str) -> tuple[Subject, ...]:
 
 OURS = (*_plain(BARE, SECURE, NO_OFFLOAD), Subject(WHOLE, WHOLE, nodes))
 BOTH = ("veth", "loopback")
+
+
+def _streams() -> tuple[Scenario, ...]:
+    """A stream of small messages and one of large ones, both ways."""
+    sizes = (("1 KiB", 1 << 10, 10_000, 2_000), ("1 MiB", 1 << 20, 200, 20))
+    return tuple(
+        Scenario(
+            f"rpc-stream-{way}-{label.replace(' ', '').lower()}",
+            f"A stream of messages of {label}, {said}",
+            f"rpc_stream_{way}",
+            _plain(*rpc.NAMES),
+            ("loopback",),
+            {"count": count, "size": size},
+            {"count": quick},
+        )
+        for label, size, count, quick in sizes
+        for way, said in (("down", "from the server"), ("up", "to the server"))
+    )
+
 
 SCENARIOS = (
     Scenario(
@@ -97,4 +116,23 @@ SCENARIOS = (
         {"count": 2000},
         {"count": 500},
     ),
+    Scenario(
+        "rpc-unary",
+        "Unary call of a service definition, 64 bytes",
+        "rpc_unary",
+        _plain(*rpc.NAMES),
+        ("loopback",),
+        {"count": 2000},
+        {"count": 300},
+    ),
+    Scenario(
+        "rpc-unary-32",
+        "The same, 32 calls at once",
+        "rpc_concurrent",
+        _plain(*rpc.NAMES),
+        ("loopback",),
+        {"count": 6400, "at_once": 32},
+        {"count": 640},
+    ),
+    *_streams(),
 )

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks import rpc
 from benchmarks.lossy import MODEL
 from benchmarks.runner import Results
-from benchmarks.scenarios import BARE, GRPC, GRPC_WHOLE, NO_OFFLOAD, QUIC, SECURE, TLS, WHOLE
+from benchmarks.scenarios import (
+    BARE,
+    GRPC,
+    GRPC_WHOLE,
+    NO_OFFLOAD,
+    QUIC,
+    SCENARIOS,
+    SECURE,
+    TLS,
+    WHOLE,
+)
 
 RATE, MEDIAN_US, P99_US, MEDIAN_MS = "rate_mb_per_s", "median_us", "p99_us", "median_ms"
 
@@ -82,7 +93,18 @@ def _ratios() -> list[Target]:
     return found
 
 
-RATIOS = tuple(_ratios())
+def _rpc_ratios() -> list[Target]:
+    metrics = {"rpc_unary": MEDIAN_US, "rpc_concurrent": "calls_per_s"}
+    return [
+        _ratio(scenario.name, network, name, rpc.DIRECT, metrics.get(scenario.workload, RATE))
+        for scenario in SCENARIOS
+        if scenario.workload in rpc.WORKLOADS
+        for network in scenario.networks
+        for name in rpc.BINDINGS
+    ]
+
+
+RATIOS = (*_ratios(), *_rpc_ratios())
 
 
 def _figures() -> list[Target]:

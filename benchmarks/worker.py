@@ -12,7 +12,7 @@ import sys
 import traceback
 from typing import Any
 
-from benchmarks import grpc_unary
+from benchmarks import grpc_unary, rpc
 from benchmarks.peers import make
 from benchmarks.workloads import WORKLOADS, Values, answer
 
@@ -29,6 +29,8 @@ async def mark(name: str) -> None:
 async def serve(name: str, host: str) -> None:
     if name == grpc_unary.NAME:
         address = grpc_unary.serve(host)
+    elif name in rpc.NAMES:
+        address = await rpc.serve(name, host)
     else:
         address = await make(name).serve(host, answer)
     say(event="ready", **address)
@@ -38,6 +40,8 @@ async def serve(name: str, host: str) -> None:
 async def run(name: str, workload: str, arguments: dict[str, Any]) -> Values:
     if name == grpc_unary.NAME:
         return grpc_unary.run(**arguments)
+    if name in rpc.NAMES:
+        return await rpc.run(name, workload, **arguments)
     peer = make(name)
     try:
         return await WORKLOADS[workload](peer, mark=mark, **arguments)
