@@ -105,14 +105,6 @@ class MetadataParams(msgspec.Struct):
     metadata: tuple[tuple[str, str], ...]
 
 
-class ErrorParams(msgspec.Struct, omit_defaults=True):
-    """`rpc.error`: a fault of a message that gets no response."""
-
-    code: int
-    message: str
-    id: Id | UnsetType = UNSET
-
-
 class FromServer(msgspec.Struct):
     """What a client may be sent: a response, or a notification of the extension."""
 
@@ -214,10 +206,6 @@ def answer_of(message: FromServer) -> Raw | RpcError:
     assert isinstance(answer, jsonrpcclient.Ok)
     text: Raw = answer.result
     return text
-
-
-def metadata_size(metadata: Metadata) -> int:
-    return sum(len(key) + len(value) for key, value in metadata)
 
 
 def _why(error: Exception) -> str:

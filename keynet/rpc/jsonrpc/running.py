@@ -18,6 +18,7 @@ from keynet.rpc.method import MAX_NAME, Kind, Method
 from keynet.rpc.status import Status, rpc_error
 
 NAME = "jsonrpc"
+"""The binding's name, as peers ask for it and dispatch is told it."""
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from msgspec import Raw
 
-from keynet.errors import RpcError
+from keynet.errors import LocalProtocolError, RpcError
 from keynet.rpc.jsonrpc.credit import SendCredit
 
 
@@ -22,11 +22,14 @@ class Waiter:
 
     async def wait(self) -> None:
         """Until the next `wake`. Cancellable."""
-        self._future = asyncio.get_running_loop().create_future()
+        if self._future is not None and not self._future.done():
+            raise LocalProtocolError("another task waits for this already")
+        future = self._future = asyncio.get_running_loop().create_future()
         try:
-            await self._future
+            await future
         finally:
-            self._future = None
+            if self._future is future:  # not that of another task that came after a cancellation
+                self._future = None
 
     def wake(self) -> None:
         if self._future is not None and not self._future.done():

@@ -1,0 +1,84 @@
+"""Where tasks wait for a session: woken once, cancelled at any moment, without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from msgspec import Raw
+
+from keynet.errors import LocalProtocolError
+from keynet.rpc.jsonrpc.credit import SendCredit
+from keynet.rpc.jsonrpc.waiting import Gate, Inbox, Waiter
+from keynet.rpc.status import Status, rpc_error
+from keynet.testing.clock import run
+
+
+def test_one_task_waits_at_a_time() -> None:
+    async def program() -> None:
+        waiter = Waiter()
+        first = asyncio.create_task(waiter.wait())
+        await asyncio.sleep(0)
+        with pytest.raises(LocalProtocolError):
+            await waiter.wait()
+        waiter.wake()
+        waiter.wake()
+        await first
+
+    run(program())
+
+
+def test_who_comes_after_a_cancellation_is_woken_all_the_same() -> None:
+    async def program() -> None:
+        waiter = Waiter()
+        first = asyncio.create_task(waiter.wait())
+        await asyncio.sleep(0)
+        first.cancel()
+        second = asyncio.ensure_future(waiter.wait())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiter.wake()
+        await second
+
+    run(program())
+
+
+def test_an_inbox_gives_every_item_and_then_its_end() -> None:
+    async def program() -> None:
+        taken: list[int] = []
+        inbox = Inbox(taken.append)
+        waiting = asyncio.create_task(inbox.get())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        inbox.put(Raw(b"1"), 10)
+        inbox.put(Raw(b"2"), 20)
+        inbox.end(rpc_error(Status.ABORTED, "why"))
+        inbox.end()
+        assert [bytes(await inbox.get()), bytes(await inbox.get())] == [b"1", b"2"]
+        for _ in range(2):
+            with pytest.raises(Exception, match="why"):
+                await inbox.get()
+        assert taken == [10, 20]
+
+    run(program())
+
+
+def test_a_gate_opens_with_credit_and_for_good_at_the_end() -> None:
+    async def program() -> None:
+        credit = SendCredit(0)
+        gate = Gate(credit)
+        waiting = asyncio.create_task(gate.passed())
+        gate.credit_came()
+        await asyncio.sleep(1)
+        assert not waiting.done()
+        credit.grant(1)
+        gate.credit_came()
+        await waiting
+        credit.spend(1)
+        waiting = asyncio.create_task(gate.passed())
+        await asyncio.sleep(1)
+        gate.lift()
+        await waiting
+
+    run(program())
