@@ -6,29 +6,48 @@ A daemon thread reads: an executor's thread that waits for a terminal would keep
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import sys
+import os
 import threading
 from collections.abc import AsyncIterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from keynet.errors import ConfigError
 
 MAX_LINE = 8 << 20
 """Bytes; larger than any message that may be sent by default."""
 
+_CHUNK = 65536
 
-async def json_lines(source: BinaryIO | None = None) -> AsyncIterator[Any]:
+
+async def json_lines(descriptor: int = 0) -> AsyncIterator[Any]:
     """The JSON values of standard input, one a line; empty lines mean nothing.
 
     Raises ConfigError, with the line's number, for what is not JSON.
     """
-    lines = _Lines(sys.stdin.buffer if source is None else source)
     number = 0
-    while line := await lines.next():
+    async for line in _lines(_Chunks(descriptor)):
         number += 1
-        if line.strip():
+        if line.strip() or len(line) > MAX_LINE:
             yield _value(line, number)
+
+
+async def _lines(chunks: _Chunks) -> AsyncIterator[bytes]:
+    """Lines without their newline; one of more than MAX_LINE bytes is cut off there."""
+    held = bytearray()
+    searched = 0
+    while data := await chunks.next():
+        held += data
+        while (found := held.find(b"\n", searched)) >= 0:
+            yield bytes(held[:found])
+            del held[: found + 1]
+            searched = 0
+        searched = len(held)
+        if searched > MAX_LINE:
+            yield bytes(held)
+            return
+    yield bytes(held)
 
 
 def _value(line: bytes, number: int) -> Any:
@@ -40,26 +59,28 @@ def _value(line: bytes, number: int) -> Any:
         raise ConfigError(f"line {number} of standard input is not JSON: {error}") from error
 
 
-class _Lines:
-    """Reads one line ahead of whoever asks, in a thread of its own."""
+class _Chunks:
+    """Reads when asked, in a thread of its own: os.read, so that it holds no lock at exit."""
 
-    def __init__(self, source: BinaryIO) -> None:
-        self._source = source
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self._loop = asyncio.get_running_loop()
         self._wanted = threading.Semaphore(0)
-        self._lines: asyncio.Queue[bytes] = asyncio.Queue()
+        self._read: asyncio.Queue[bytes] = asyncio.Queue()
         threading.Thread(target=self._run, name="stdin", daemon=True).start()
 
     async def next(self) -> bytes:
-        """The next line; b"" at the end."""
+        """The next bytes; b"" at the end."""
         self._wanted.release()
-        return await self._lines.get()
+        return await self._read.get()
 
     def _run(self) -> None:
-        line = b"\n"
-        while line:
+        data = b"begin"
+        while data:
             self._wanted.acquire()
-            line = self._source.readline(MAX_LINE + 1)
-            if self._loop.is_closed():
-                return
-            self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
+            try:
+                data = os.read(self._descriptor, _CHUNK)
+            except OSError:  # no terminal any more: that is the end
+                data = b""
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(self._read.put_nowait, data)

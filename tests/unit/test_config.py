@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from keynet.address import Authority, NodeId, SocketAddress
-from keynet.config import Allow, Config, Forward, Service, StaticPeer, UnixPath, read
+from keynet.config import (
+    Allow,
+    AllowCalls,
+    Config,
+    Forward,
+    Service,
+    ServiceObject,
+    StaticPeer,
+    UnixPath,
+    read,
+)
 from keynet.config.values import is_loopback, listen_address, local_address, proxy_token
 from keynet.errors import ConfigError
 
@@ -25,6 +35,10 @@ OTHER = NodeId(bytes(32))
         (Service.parse, "22=unix:/run/a=b", Service(22, UnixPath("/run/a=b"))),
         (Allow.parse, str(NODE), Allow(NODE, None)),
         (Allow.parse, f"{NODE}=1,2", Allow(NODE, frozenset({1, 2}))),
+        (AllowCalls.parse, str(NODE), AllowCalls(NODE, None)),
+        (AllowCalls.parse, f"{NODE}=a.v2,b.*", AllowCalls(NODE, frozenset({"a.v2", "b.*"}))),
+        (AllowCalls.parse, f"{NODE}=pkg.Greeter", AllowCalls(NODE, frozenset({"pkg.Greeter"}))),
+        (ServiceObject.parse, "a.b:c.d", ServiceObject("a.b", "c.d")),
         (StaticPeer.parse, f"{NODE}@a.example:9", StaticPeer(NODE, Authority("a.example", 9))),
         (StaticPeer.parse, f"{NODE}@[::1]:9", StaticPeer(NODE, Authority("::1", 9))),
         (Forward.parse, f"22={NODE}:5", Forward(Authority("127.0.0.1", 22), NODE, 5)),
@@ -54,6 +68,13 @@ def test_values(parse: Callable[[str], Any], text: str, value: object) -> None:
         (Allow.parse, "nobody", "52 characters"),
         (Allow.parse, f"{NODE}=", "from 1 to 65535"),
         (Allow.parse, f"{NODE}=1,,2", "from 1 to 65535"),
+        (AllowCalls.parse, f"{NODE}=", r"SERVICE or SERVICE\.METHOD"),
+        (AllowCalls.parse, f"{NODE}=a,,b", r"SERVICE or SERVICE\.METHOD"),
+        (AllowCalls.parse, f"{NODE}=*", r"SERVICE or SERVICE\.METHOD"),
+        (AllowCalls.parse, f"{NODE}=a.*.b", r"SERVICE or SERVICE\.METHOD"),
+        (ServiceObject.parse, "a", "MODULE:NAME"),
+        (ServiceObject.parse, "a:", "MODULE:NAME"),
+        (ServiceObject.parse, "a/b.py:c", "MODULE:NAME"),
         (StaticPeer.parse, str(NODE), "NODEID@HOST:PORT"),
         (StaticPeer.parse, f"{NODE}@a:0", "port 0"),
         (StaticPeer.parse, f"{NODE}@a", "HOST:PORT"),
@@ -96,6 +117,11 @@ proxy = "127.0.0.1:8080"
 proxy-token = "secret"
 expose = ["50051=127.0.0.1:50051"]
 allow = ["{NODE}=50051"]
+serve = ["greeter:service"]
+allow-call = ["{NODE}=greeter.hello"]
+rpc = "grpc"
+rpc-option = "window=1"
+grace = 2
 peer = "{OTHER}@192.0.2.1:4100"
 transport-option = ["congestion=cubic"]
 deadline = 10
@@ -119,6 +145,11 @@ def test_a_file(file: Path) -> None:
         proxy_token="secret",
         expose=(Service(50051, Authority("127.0.0.1", 50051)),),
         allow=(Allow(NODE, frozenset({50051})),),
+        serve=(ServiceObject("greeter", "service"),),
+        allow_call=(AllowCalls(NODE, frozenset({"greeter.hello"})),),
+        rpc="grpc",
+        rpc_option=(("window", "1"),),
+        grace=2.0,
         peer=(StaticPeer(OTHER, Authority("192.0.2.1", 4100)),),
         transport_option=(("congestion", "cubic"),),
         deadline=10.0,
@@ -132,13 +163,14 @@ def test_flags_win(file: Path) -> None:
     flags = {
         "listen": ["127.0.0.1:1"],
         "allow": ["any"],
+        "allow_call": ["any"],
         "proxy": None,
         "expose": [],
         "json": False,
     }
     config = read(file, flags)
     assert config.listen == (SocketAddress("127.0.0.1", 1),)
-    assert config.allow == "any"
+    assert config.allow == config.allow_call == "any"
     assert str(config.proxy) == "127.0.0.1:8080"
     assert len(config.expose) == 1
     assert config.json

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from keynet.address import Authority, NodeId
-from keynet.config import read
-from keynet.control.verbs import verbs
-from keynet.errors import ConfigError
+from keynet.config import AllowCalls, read
+from keynet.control.verbs import describe, verbs
+from keynet.errors import ConfigError, RpcError
 from keynet.identity import Identity
 from keynet.node import Node
 from keynet.rpc.proxy.credentials import basic
+from keynet.rpc.status import Status
 
 
 @pytest.fixture
@@ -91,3 +92,44 @@ async def test_rotate(nodes: tuple[Node, Node]) -> None:
     old = behind.node_id
     assert await verbs(behind)["rotate"]({}) == behind.identity.facts()
     assert behind.identity.facts()["lineage"] == [str(behind.node_id), str(old)]
+
+
+async def test_calls_are_told_of_by_binding(nodes: tuple[Node, Node]) -> None:
+    behind, front = nodes
+    client = front.client(behind.node_id)
+    await client.call("keynet.ping")
+    with pytest.raises(RpcError):
+        await client.call("greeter.hello")
+    told = json.loads(json.dumps(await verbs(behind)["status"]({})))["rpc"]
+    assert told == {
+        "services": {"keynet": 2},
+        "allow": [],
+        "running": 0,
+        "bindings": {"jsonrpc": {"taken": 1, "refused": 1}},
+    }
+    behind.calls.allow(AllowCalls.parse(f"{front.node_id}=a.b"))
+    assert describe(behind)["rpc"]["allow"] == [f"{front.node_id}=a.b"]
+    behind.calls.anyone = True
+    assert describe(behind)["rpc"]["allow"] == "any"
+
+
+async def test_a_tunnel_leads_to_a_peers_protocol_or_says_why_not(
+    nodes: tuple[Node, Node],
+) -> None:
+    behind, front = nodes
+    tunnel, why = verbs(front)["tunnel"], verbs(front)["why"]
+    given = await tunnel({"node_id": str(behind.node_id), "protocol": "jsonrpc"})
+    assert given.stream.connection.peer.node_id == behind.node_id
+    assert given.result["peer"] == str(behind.node_id)
+    given.stream.reset()
+    with pytest.raises(RpcError) as caught:
+        await tunnel({"node_id": str(behind.node_id), "protocol": "gopher"})
+    assert caught.value.status == Status.UNIMPLEMENTED
+    nobody = str(NodeId(bytes(32)))
+    assert await why({"node_id": nobody}) is None
+    with pytest.raises(RpcError):
+        await tunnel({"node_id": nobody, "protocol": "jsonrpc"})
+    assert "no address is known" in await why({"node_id": nobody})
+    for verb in (tunnel, why):
+        with pytest.raises(ConfigError):
+            await verb({})
