@@ -13,6 +13,7 @@ from keynet.testing.link import LinkModel
 from keynet.testing.pair import START, StaticLink
 from keynet.testing.transport.scene import Scene, identity, payload
 from keynet.transport.utp import transport
+from keynet.transport.utp.packet import Packet, PacketType, decode, encode
 from tests.unit.utp.scenes import plain, sizes
 
 SHARE = st.floats(0, 0.3)
@@ -157,6 +158,98 @@ def test_nothing_that_arrives_raises_or_grows(
     assert scene.listener.terminated
     found = sizes(scene)
     assert found["live"] == found["events"] == found["dirty"] == found["budget"] == 0
+
+
+HAPPENINGS = st.lists(
+    st.tuples(
+        st.sampled_from(["rotate", "open", "wait", "old syn", "new syn", "answer"]),
+        st.booleans(),
+        st.integers(0, 1 << 16),
+    ),
+    max_size=25,
+)
+
+
+class Restarter:
+    """Somebody at the dialer's address who begins streams with ids that may be in use."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.begun: dict[int, int] = {}
+        """The seq_nr of the last SYN for each receive id of the listener's."""
+        self.answers: dict[int, Packet] = {}
+        scene.pair.b.tap = self._note
+
+    def _note(self, batch: Datagrams) -> None:
+        for datagram in batch:
+            packet = decode(bytes(datagram))
+            if packet is None or packet.type != PacketType.STATE:
+                continue
+            receive_id = packet.connection_id + 1
+            if self.begun.get(receive_id) == packet.ack_nr:
+                self.answers[receive_id] = packet
+
+    def syn(self, receive_id: int, seq: int) -> None:
+        self.begun[receive_id] = seq
+        self._send(encode(PacketType.SYN, receive_id - 1, 0, 0, 1 << 20, seq, 0))
+
+    def answer(self) -> None:
+        """Show that the SYN-ACKs arrived, as who is really at the address can."""
+        for receive_id, answer in list(self.answers.items()):
+            seq = self.begun[receive_id] + 1
+            ids = (receive_id, 0, 0, 1 << 20)
+            self._send(encode(PacketType.DATA, *ids, seq, answer.seq_nr - 1) + b"anew")
+        self.answers.clear()
+
+    def _send(self, packet: bytes) -> None:
+        self.scene.listener.engine.receive(Datagrams(packet), self.scene.pair.now)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1 << 30), HAPPENINGS, st.floats(0, 0.1))
+def test_rotations_and_restarts_with_ids_in_use(
+    seed: int, happenings: list[tuple[str, bool, int]], loss: float
+) -> None:
+    """What arrives is exact, the newest identities are known, an unanswered SYN ends nothing."""
+    scene = Scene(transport, link=LinkModel(latency=0.01, loss=loss), seed=seed).connect()
+    who = {True: scene.dialing, False: scene.listening}
+    apps = {True: scene.dialer, False: scene.listener}
+    scene.open()  # the stream that began with the connection: it proves who both were then
+    restarter, data, answered = Restarter(scene), payload(3000, seed), False
+    opened: list[int] = []
+    for what, ours, number in happenings:
+        if what == "rotate" and len(who[ours].chain) < 4:
+            who[ours] = who[ours].rotate()
+            apps[ours].engine.identity_changed(who[ours], scene.pair.now)
+        elif what == "open":
+            opened.append(scene.dialer.open())
+            scene.dialer.send(opened[-1], data, eof=True)
+        elif what == "wait":
+            scene.run(number / (1 << 13))
+        elif what == "new syn":
+            restarter.syn(3 + 2 * (number % 1000), number)
+        elif what == "old syn" and (live := list(scene.listener.engine._table.live.values())):
+            restarter.syn(live[number % len(live)].utp.receive_id, number)
+        elif what == "answer" and restarter.answers:
+            answered = True
+            restarter.answer()
+    scene.run(3.0)
+    last = scene.dialer.open()
+    scene.dialer.send(last, b"the last")
+    got = scene.listener.streams
+    scene.run(lambda: any(log.received == b"the last" for log in got.values()), limit=60)
+    assert scene.listener.peer
+    assert scene.dialer.peer
+    assert scene.listener.peer.node_id == who[True].node_id
+    assert scene.dialer.peer.node_id == who[False].node_id
+    for log in got.values():
+        assert data.startswith(log.received) or log.received in (b"the last", b"anew")
+    if not answered:
+        assert all(scene.dialer.streams[stream].error is None for stream in opened)
+    scene.run(40.0)
+    assert scene.listener.engine._table._challengers == {}
+    assert scene.listener.engine._table.half_open == 0
+    assert scene.dialer.terminated is scene.listener.terminated is None
 
 
 @settings(max_examples=60, deadline=None)
