@@ -200,6 +200,11 @@ class Scoreboard:
         return None
 
     @property
+    def sacked_count(self) -> int:
+        """Packets that have arrived beyond a missing one."""
+        return self._sacked.bit_count()
+
+    @property
     def has_lost(self) -> bool:
         return self.waiting > 0
 

@@ -20,7 +20,7 @@ from keynet.transport.utp.packet import (
     PacketType,
     encode_batch,
 )
-from keynet.transport.utp.rtt import RttEstimator
+from keynet.transport.utp.rtt import REORDERING_FLOOR, RttEstimator
 from keynet.transport.utp.scoreboard import Batch, Flight, Scoreboard
 from keynet.transport.utp.silence import Silence
 from keynet.transport.utp.source import Source
@@ -30,6 +30,9 @@ MAX_BATCH_PACKETS = 176
 """Four UDP_SEGMENT sends at MTU 1500: what is done once a batch costs a quarter then."""
 MAX_BYTES_PER_CALL = 1 << 19
 MAX_REORDERING_STEPS = 16
+DUPLICATES = 3
+"""Later packets whose arrival tells that one is lost, as long as nothing came out of order yet
+(RFC 8985 section 6.2 step 4). Waiting longer holds up what a selective ACK reaches."""
 
 Stamp = Callable[[PacketType, int], bytes]
 """Encodes a header with the given type and seq_nr and everything else current."""
@@ -126,7 +129,9 @@ class Sender:
     # Loss
 
     def _find_losses(self, now: float) -> None:
-        reordering = self.rtt.reordering_window(self._reordering_steps)
+        reordering = REORDERING_FLOOR
+        if self._reordering_steps > 1 or self.board.sacked_count < DUPLICATES:
+            reordering = self.rtt.reordering_window(self._reordering_steps)
         for flight, mask in self.board.detect_losses(now, reordering):
             self._report_loss(flight, mask, now)
 
