@@ -18,6 +18,7 @@ chain can be checked offline, and nobody can put a stranger's key at the head of
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -42,6 +43,9 @@ _DOMAIN = b"keynet node signature 1\x00"
 _OCTET_STRING_64 = b"\x04\x40"
 _BIT_STRING_64 = b"\x03\x41\x00"
 _SERIAL_BYTES = 20
+
+REMEMBERED = 1024
+"""Certificates whose claims are not read again."""
 
 PARSE_ERRORS = (
     ValueError,
@@ -131,7 +135,9 @@ def read_claims(certificate: x509.Certificate) -> Claims:
         raise MalformedCertificate(f"a certificate cannot be read: {error}") from error
 
 
+@functools.lru_cache(maxsize=REMEMBERED)
 def _read_claims(certificate: x509.Certificate) -> Claims:
+    """Remembered, because each stream is a handshake; what cannot be read never is."""
     public_key = certificate.public_key()
     if not isinstance(public_key, Ed25519PublicKey):
         raise MalformedCertificate("a certificate's key is not Ed25519")
