@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 import grpc
@@ -16,7 +17,7 @@ import grpc.aio
 
 from keynet.errors import RpcError
 from keynet.identity import PeerIdentity
-from keynet.rpc.api import Dispatch
+from keynet.rpc.api import Call, Dispatch
 from keynet.rpc.grpc.metadata import outgoing
 from keynet.rpc.grpc.names import NAME
 from keynet.rpc.grpc.peer import peer_of
@@ -27,6 +28,8 @@ from keynet.rpc.status import Status, rpc_error
 Context: TypeAlias = grpc.aio.ServicerContext
 Handler: TypeAlias = grpc.RpcMethodHandler
 Behaviour = Callable[..., Any]
+
+KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 _STRANGER = (
     "this server answers peers of its node only: call it through a node of your own, by its node id"
@@ -48,18 +51,27 @@ class Gate:
         return peer
 
     def guard(self, handler: Handler, name: str) -> Handler:
-        """`handler`, of a user's servicer, behind access rules and limits for method `name`."""
-        return _replaced(handler, lambda inner: self._guarded(inner, name))
+        """`handler`, of a user's servicer, behind access rules and limits for method `name`.
 
-    def _guarded(self, inner: Behaviour, name: str) -> Behaviour:
+        Not even a request is parsed of whom the gate keeps out.
+        """
+        kind, inner = next((kind, one) for kind in KINDS if (one := getattr(handler, kind)))
         if not _is_asynchronous(inner):
             inner = _unimplemented
+        make: Callable[..., Handler] = getattr(grpc, f"{kind}_rpc_method_handler")
+        if handler.request_streaming:  # read, and so parsed, by the inner one
+            guarded = self._guarded(inner, name, _as_it_is)
+            return make(guarded, handler.request_deserializer, handler.response_serializer)
+        parse = handler.request_deserializer or _as_it_is
+        return make(self._guarded(inner, name, parse), None, handler.response_serializer)
+
+    def _guarded(self, inner: Behaviour, name: str, parse: Callable[[Any], Any]) -> Behaviour:
         if inspect.isasyncgenfunction(inner):
 
             async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
                 try:
-                    with self._dispatch.admit_foreign(name, self.identify(context), binding=NAME):
-                        async for reply in inner(request, context):
+                    with self._admitted(name, context):
+                        async for reply in inner(_parsed(request, parse), context):
                             yield reply
                 except RpcError as error:
                     await abort(context, error)
@@ -68,12 +80,15 @@ class Gate:
 
         async def one(request: Any, context: Context) -> Any:
             try:
-                with self._dispatch.admit_foreign(name, self.identify(context), binding=NAME):
-                    return await inner(request, context)
+                with self._admitted(name, context):
+                    return await inner(_parsed(request, parse), context)
             except RpcError as error:
                 await abort(context, error)
 
         return one
+
+    def _admitted(self, name: str, context: Context) -> AbstractContextManager[Call]:
+        return self._dispatch.admit_foreign(name, self.identify(context), binding=NAME)
 
 
 def _is_asynchronous(behaviour: Behaviour) -> bool:
@@ -93,11 +108,12 @@ async def abort(
     await context.abort(grpc_code(error.status), error.message, trailers)
 
 
-def _replaced(handler: Handler, wrap: Callable[[Behaviour], Behaviour]) -> Handler:
-    """A handler of the same kind and encoding, whose behaviour is wrapped."""
-    for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
-        inner = getattr(handler, kind)
-        if inner is not None:
-            make: Callable[..., Handler] = getattr(grpc, f"{kind}_rpc_method_handler")
-            return make(wrap(inner), handler.request_deserializer, handler.response_serializer)
-    raise AssertionError("a method handler has one behaviour")
+def _as_it_is(request: Any) -> Any:
+    return request
+
+
+def _parsed(request: Any, parse: Callable[[Any], Any]) -> Any:
+    try:
+        return parse(request)
+    except Exception as error:  # of whatever class the user's encoding has
+        raise rpc_error(Status.INVALID_ARGUMENT, "the request cannot be parsed") from error

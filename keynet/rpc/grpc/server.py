@@ -44,6 +44,8 @@ class GrpcServer:
         self._gate = Gate(audit, dispatch)
         self._described = Described(servicers, dispatch, self._gate)
         self._server: grpc.aio.Server | None = None
+        self.address: Authority | None = None
+        """Where it listens, once started. Who connects there past the node is refused."""
 
     async def start(self) -> None:
         """Listen, and take peers' streams. Raises ConfigError."""
@@ -56,8 +58,8 @@ class GrpcServer:
             raise ConfigError(f"the gRPC server finds no port on {HOST}: {error}") from error
         await server.start()
         self._server = server
-        loopback = Loopback(Authority(HOST, port), self._audit)
-        self._network.serve_protocol(NAME, loopback.serve)
+        self.address = Authority(HOST, port)
+        self._network.serve_protocol(NAME, Loopback(self.address, self._audit).serve)
 
     async def aclose(self, grace: float = 5.0) -> None:
         """Take no new call, give those that run `grace` seconds, then cancel them. Idempotent."""
