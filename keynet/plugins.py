@@ -12,7 +12,9 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import msgspec
 
 from keynet.errors import (
     ConfigError,
@@ -111,15 +113,17 @@ def load(group: str, name: str) -> Factory:
 def create(group: str, name: str, contract: type, **settings: object) -> Any:
     """What the plugin's factory makes of `settings`, checked against the layer's `contract`.
 
-    `contract` is a runtime-checkable Protocol. Raises what `load` raises, ConfigError when the
-    factory does not know a setting or says so of its value, PluginLoadFailed when it fails
-    otherwise, and ContractBroken when its product lacks part of the contract or goes by
-    another name than its entry point.
+    `contract` is a runtime-checkable Protocol. A setting that is text, as flags and files give
+    it, becomes the int, float or bool that the factory's parameter is annotated with.
+
+    Raises what `load` raises, ConfigError when the factory does not know a setting or says so of
+    its value, PluginLoadFailed when it fails otherwise, and ContractBroken when its product lacks
+    part of the contract or goes by another name than its entry point.
     """
     factory = load(group, name)
     _check_settings(group, name, factory, settings)
     try:
-        product = factory(**settings)
+        product = factory(**_typed(name, factory, settings))
     except ConfigError:
         raise
     except Exception as error:
@@ -147,6 +151,24 @@ def _check_settings(group: str, name: str, factory: Factory, settings: dict[str,
             f"the {group.rpartition('.')[2]} {name!r} has no option {unknown[0]!r}; "
             f"it has: {', '.join(parameters) or 'none'}"
         )
+
+
+def _typed(name: str, factory: Factory, settings: dict[str, object]) -> dict[str, object]:
+    try:
+        hints = get_type_hints(factory)
+    except (NameError, TypeError):  # annotated for type checkers alone
+        return settings
+    typed = dict(settings)
+    for setting, value in settings.items():
+        if isinstance(value, str) and hints.get(setting) in (int, float, bool):
+            try:
+                typed[setting] = msgspec.convert(value, hints[setting], strict=False)
+            except msgspec.ValidationError as error:
+                wanted = hints[setting].__name__
+                raise ConfigError(
+                    f"option {setting!r} of {name!r} takes a value of type {wanted}, not {value!r}"
+                ) from error
+    return typed
 
 
 def _entry_points(group: str) -> list[_EntryPoint]:

@@ -34,11 +34,11 @@ class NodeNetwork:
     ) -> None:
         """`deadline` is what opening one stream may take, in seconds."""
         self._identity = identity
-        self._dialer = dialer
         self._reverse_proxy = reverse_proxy
         self._deadline = deadline
         self._reasons = Reasons()
-        self._private_proxy = PrivateProxy(dialer, deadline)
+        self._dialer = _OwnDialer(dialer, identity, self._serve_own)
+        self._private_proxy = PrivateProxy(self._dialer, deadline)
         self._own_streams: set[asyncio.Task[None]] = set()
 
     @property
@@ -51,7 +51,7 @@ class NodeNetwork:
         limit = asyncio.timeout(self._deadline)
         try:
             async with limit:
-                stream, early = await open_tunnel(await self._reach(target), target)
+                stream, early = await open_tunnel(await reach(self._dialer, target), target)
         except TimeoutError as error:
             if isinstance(error, KeynetError) or not limit.expired():
                 raise
@@ -83,16 +83,31 @@ class NodeNetwork:
             task.cancel()
         await asyncio.gather(*self._own_streams, return_exceptions=True)
 
-    async def _reach(self, target: Target) -> ByteConnection:
-        if target.node_id in self._identity().lineage:
-            return _OwnConnection(verify_chain(self._identity().chain, None), self._serve_own)
-        return await reach(self._dialer, target)
-
     def _serve_own(self, stream: ByteStream) -> None:
         task = asyncio.create_task(self._reverse_proxy.serve(stream), name="serve this node itself")
         self._own_streams.add(task)
         task.add_done_callback(self._own_streams.discard)
         task.add_done_callback(lambda _: stream.reset())
+
+
+class _OwnDialer:
+    """The node's dialer, which knows the way to the node itself as well."""
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        identity: Callable[[], Identity],
+        serve: Callable[[ByteStream], None],
+    ) -> None:
+        self._dialer = dialer
+        self._identity = identity
+        self._serve = serve
+
+    async def connect(self, target: Target) -> ByteConnection:
+        identity = self._identity()
+        if target.node_id not in identity.lineage:
+            return await self._dialer.connect(target)
+        return _OwnConnection(verify_chain(identity.chain, None), self._serve)
 
 
 class _OwnConnection(LocalConnection):

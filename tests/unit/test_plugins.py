@@ -54,6 +54,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 GOOD = """
+def counting(times: int = 1, pause: float = 0.0, loud: bool = False, sound: str = ""):
+    return Dog((times, pause, loud, sound))
+def unreadable(sound: "OnlyForTypeCheckers"): return Dog(sound)
 class Dog:
     name = "dog"
     def __init__(self, sound="woof"): self.sound = sound
@@ -162,6 +165,20 @@ def test_a_setting_whose_value_the_factory_refuses(install: Install) -> None:
     install("fake_good", {"dog": "fake_good:choosy"}, GOOD)
     with pytest.raises(ConfigError, match="no such sound"):
         plugins.create(GROUP, "dog", Animal, sound="?")
+
+
+def test_settings_that_are_text_become_what_the_factory_takes(install: Install) -> None:
+    install("fake_good", {"dog": "fake_good:counting"}, GOOD)
+    given = {"times": "2", "pause": "0.5", "loud": "true", "sound": "1"}
+    assert plugins.create(GROUP, "dog", Animal, **given).speak() == (2, 0.5, True, "1")
+    assert plugins.create(GROUP, "dog", Animal, times=3).speak()[0] == 3
+    with pytest.raises(ConfigError, match="option 'times' of 'dog' takes a value of type int"):
+        plugins.create(GROUP, "dog", Animal, times="two")
+
+
+def test_annotations_that_cannot_be_read_leave_settings_as_they_are(install: Install) -> None:
+    install("fake_good", {"dog": "fake_good:unreadable"}, GOOD)
+    assert plugins.create(GROUP, "dog", Animal, sound="1").speak() == "1"
 
 
 def test_a_product_that_lacks_part_of_the_contract(install: Install) -> None:

@@ -31,6 +31,11 @@ class Binding:
         return Channel(partial(network.open_stream, node_id, self.name), self.settings)
 
 
-def binding(settings: Settings = DEFAULT) -> Binding:
-    """The factory behind the entry point. `settings` bound messages, windows and calls."""
-    return Binding(settings)
+def binding(
+    max_message_size: int = DEFAULT.max_message_size,
+    window: int = DEFAULT.window,
+    unread: int = DEFAULT.unread,
+    max_calls: int = DEFAULT.max_calls,
+) -> Binding:
+    """The factory behind the entry point; its parameters are `Settings`. Raises ConfigError."""
+    return Binding(Settings(max_message_size, window, unread, max_calls))

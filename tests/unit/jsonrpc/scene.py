@@ -14,7 +14,7 @@ from keynet.rpc.access import CallAccess
 from keynet.rpc.api import ByteStream
 from keynet.rpc.client import Client
 from keynet.rpc.dispatch import Dispatcher
-from keynet.rpc.jsonrpc import Settings, binding
+from keynet.rpc.jsonrpc import Binding, Settings
 from keynet.rpc.limits import Limits
 from keynet.rpc.service import Service
 from keynet.testing.rpc.network import MemoryNetwork
@@ -106,7 +106,7 @@ class Scene:
     def __init__(self, dispatch: Dispatcher, settings: Settings) -> None:
         self.dispatch = dispatch
         self.near, self.far = MemoryNetwork.pair(HERE, THERE)
-        self.binding = binding(settings)
+        self.binding = Binding(settings)
 
     async def hand(self) -> Hand:
         return Hand(await self.near.open_stream(THERE.node_id, "jsonrpc"))

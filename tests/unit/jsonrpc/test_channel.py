@@ -13,7 +13,7 @@ from keynet.address import NodeId
 from keynet.errors import ConnectionLost, LookupFailed, RpcError
 from keynet.rpc.api import ByteStream, Request
 from keynet.rpc.client import Client
-from keynet.rpc.jsonrpc import Settings, binding, channel_over
+from keynet.rpc.jsonrpc import Binding, Settings, channel_over
 from keynet.rpc.method import Kind, untyped
 from keynet.rpc.status import Status
 from keynet.testing.clock import run
@@ -50,7 +50,7 @@ class Dialled:
 
 
 def channel(network: Any, settings: Settings | None = None) -> Any:
-    return binding(settings or Settings()).connect(network, THERE.node_id)
+    return Binding(settings or Settings()).connect(network, THERE.node_id)
 
 
 def ask(number: int = 1, timeout: float | None = None) -> Request:
@@ -300,16 +300,39 @@ def test_waits_for_credit_before_it_sends() -> None:
     run(program())
 
 
+def test_sending_on_after_the_end_keeps_nobody_from_running() -> None:
+    async def program() -> None:
+        network = Dialled()
+        to = channel(network)
+        call = await to.start(stream_of(Kind.CLIENT_STREAM))
+        await answer(network.far[0], "enough")
+        assert await call.result() == "enough"
+
+        async def send() -> None:
+            while True:
+                await call.send("more")
+
+        sending = asyncio.create_task(send())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not sending.done()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await to.aclose()
+
+    run(program())
+
+
 def test_items_left_unread_are_given_back_when_the_call_is_cancelled() -> None:
     async def program() -> None:
         async with served(settings=Settings(unread=100_000)) as scene:
             client = scene.client()
-            for _ in range(20):
-                async with client.server_stream(
-                    "probe.count", {"to": 60, "text": "x" * 1000}
-                ) as stream:
-                    assert (await anext(stream))[0] == "0"
+            request = ("probe.count", {"to": 60, "text": "x" * 1000})
+            for _ in range(5):
+                async with client.server_stream(*request) as stream:
+                    await anext(stream)
                     await asyncio.sleep(1)
+            assert len([item async for item in client.server_stream(*request)]) == 60
             await client.aclose()
 
     run(program())

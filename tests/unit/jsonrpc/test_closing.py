@@ -10,7 +10,7 @@ import pytest
 from msgspec import Raw
 
 from keynet.errors import ClosedByPeer
-from keynet.rpc.jsonrpc import Settings, binding
+from keynet.rpc.jsonrpc import Binding, Settings
 from keynet.rpc.limits import Limits
 from keynet.rpc.service import Service
 from keynet.testing.clock import run
@@ -29,7 +29,7 @@ from tests.unit.jsonrpc.scene import (
 
 async def start(told: list[str]) -> tuple[Any, MemoryNetwork, Hand]:
     near, far = MemoryNetwork.pair(HERE, THERE)
-    server = await binding(Settings()).serve(far, dispatcher(probe(told)))
+    server = await Binding(Settings()).serve(far, dispatcher(probe(told)))
     hand = Hand(await near.open_stream(THERE.node_id, "jsonrpc"))
     return server, near, hand
 

@@ -299,6 +299,25 @@ def test_cancelling_reaches_the_function_and_is_answered() -> None:
     assert sorted(told) == ["count ended", "hang cancelled"]
 
 
+def test_an_endless_function_ends_with_its_call_however_much_credit_it_has() -> None:
+    told: list[str] = []
+
+    async def program() -> None:
+        async with served(probe(told)) as scene:
+            hand = await scene.hand()
+            hand.say(extended("probe.count", 1, params={"to": 1 << 40}, credit=1 << 31))
+            await items(hand, 10)
+            hand.say(notice("cancel", id=1))
+            while "id" not in (message := await hand.hear()):
+                assert message["method"] == "rpc.item"
+            assert error_of(message) == "CANCELLED"
+            await still_serves(scene, hand)
+            assert not scene.dispatch.calls
+
+    run(program())
+    assert told == ["count ended"]
+
+
 def test_an_id_is_free_again_once_its_call_is_over() -> None:
     async def program() -> None:
         async with served() as scene:

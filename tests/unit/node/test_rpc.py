@@ -263,10 +263,44 @@ class TestBindings:
         with pytest.raises(PluginNotFound, match="offers the rpc 'gopher'"):
             await Node(settings(rpc="gopher"), identity=Identity.generate()).start()
 
-    async def test_options_that_they_do_not_know(self) -> None:
-        node = Node(settings(rpc_option=["colour=blue"]), identity=Identity.generate())
-        with pytest.raises(ConfigError, match="has no option 'colour'"):
+    @pytest.mark.parametrize(
+        ("option", "complaint"),
+        [
+            ("colour=blue", "has no option 'colour'"),
+            ("window=wide", "option 'window' of 'jsonrpc' takes a value of type int"),
+            ("window=1", "a window is"),
+        ],
+    )
+    async def test_options_that_they_refuse(self, option: str, complaint: str) -> None:
+        node = Node(settings(rpc_option=[option]), identity=Identity.generate())
+        with pytest.raises(ConfigError, match=complaint):
             await node.start()
+
+    async def test_options_are_theirs(self) -> None:
+        given = settings(rpc_option=["max_message_size=1000"])
+        async with Node(given, identity=Identity.generate()) as node:
+            with ends_with(Status.RESOURCE_EXHAUSTED):
+                await node.client(node.node_id).call("keynet.ping", {"payload": "a" * 2000})
+
+    async def test_the_chosen_one_runs_beside_jsonrpc(self) -> None:
+        pytest.importorskip("grpc")
+        identity = Identity.generate()
+        config = settings(rpc="grpc", allow_call=[str(identity.node_id)])
+        async with AsyncExitStack() as stack:
+            behind = await stack.enter_async_context(
+                Node(config, identity=Identity.generate(), services=[sums()])
+            )
+            front = await stack.enter_async_context(
+                Node(settings(rpc="grpc", peer=[at(behind)]), identity=identity)
+            )
+            assert list(behind.rpc.servers) == ["grpc", "jsonrpc"]
+            for binding in ("grpc", "jsonrpc"):
+                client = front.client(behind.node_id, binding)
+                assert await client.call("sums.who") == f"{front.node_id} over {binding}"
+                mine = behind.client(behind.node_id, binding)
+                assert await mine.call("sums.who") == f"{behind.node_id} over {binding}"
+            default = await front.client(behind.node_id).call("sums.who")
+            assert default.endswith("over grpc"), "the chosen one, when none is named"
 
 
 async def test_after_a_rotation_the_node_is_still_its_own_owner(two: Two) -> None:
