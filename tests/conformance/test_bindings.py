@@ -14,6 +14,9 @@ from keynet.testing.rpc import CHECKS, BindingFactory, Check, NotApplicable, Rul
 from tests.conformance.broken.binding_samples import SAMPLES
 from tests.conformance.broken.bindings import Sample
 
+pytestmark = pytest.mark.timeout(180)
+"""A busy machine takes half a minute for 10,000 calls through two proxies."""
+
 
 class TestJsonrpc(BindingConformance):
     @pytest.fixture

@@ -22,7 +22,7 @@ BindingFactory = Callable[[], Binding]
 
 VIRTUAL_LIMIT = 3600.0
 """Seconds that a check may take of a time that costs nothing."""
-REAL_LIMIT = 45.0
+REAL_LIMIT = 120.0
 SETTLING = 1.0
 """Seconds that tasks have to end, in real time, once a check is over."""
 
