@@ -1,12 +1,16 @@
-"""The lab as a fixture, and why it is skipped where it cannot be built."""
+"""The lab and keynet's command in it as fixtures; why all is skipped where no lab can be built."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.natlab.lab import Lab, obstacle
+from tests.e2e.conftest import Process
+from tests.natlab.lab import Host, Lab, obstacle
+
+StartKeynet = Callable[..., Process]
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +33,17 @@ def lab(possible: None) -> Iterator[Lab]:
     """An empty lab without delays."""
     with Lab() as lab:
         yield lab
+
+
+@pytest.fixture
+def keynet() -> Iterator[StartKeynet]:
+    """`keynet(host, "run", "--json")` starts the command in a host; it is killed in the end."""
+    running: list[Process] = []
+
+    def start(host: Host, *args: str | Path) -> Process:
+        running.append(Process(*args, within=host.command([])))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.close()

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from tests.natlab.lab.line import MOST_FRAMES, Line, Link
+from tests.natlab.packets.line import MOST_FRAMES, Line, Link
 
 
 def line(**link: float) -> Line:

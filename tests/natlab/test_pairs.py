@@ -12,7 +12,7 @@ import json
 import pytest
 
 from tests.natlab.lab import Host, Lab, nat
-from tests.natlab.lab.kinds import BY_PORT, INDEPENDENT
+from tests.natlab.packets.behaviour import BY_PORT, INDEPENDENT
 from tests.natlab.probing import Reflector, probe
 
 pytestmark = pytest.mark.natlab

@@ -11,10 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.natlab.lab import Behaviour, headers
-from tests.natlab.lab.headers import DESTINATION, SOURCE, Endpoint
-from tests.natlab.lab.kinds import BY_ADDRESS, BY_PORT, INDEPENDENT, Dependence, Ports
-from tests.natlab.lab.translator import MOST_MAPPINGS, MOST_PERMISSIONS, Translator
+from tests.natlab.packets import headers
+from tests.natlab.packets.behaviour import (
+    BY_ADDRESS,
+    BY_PORT,
+    INDEPENDENT,
+    Behaviour,
+    Dependence,
+    Ports,
+)
+from tests.natlab.packets.headers import DESTINATION, SOURCE, Endpoint
+from tests.natlab.packets.translator import MOST_MAPPINGS, MOST_PERMISSIONS, Translator
 
 PUBLIC = IPv4Address("21.0.1.2")
 INSIDE = IPv4Network("192.168.1.0/24")

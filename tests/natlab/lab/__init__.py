@@ -2,14 +2,13 @@
 
 from tests.natlab.lab.commands import LabError
 from tests.natlab.lab.home import Home
-from tests.natlab.lab.kinds import KINDS, Behaviour, Nat, nat
+from tests.natlab.lab.kinds import KINDS, Nat, nat
 from tests.natlab.lab.lab import Host, Lab
-from tests.natlab.lab.line import Link
 from tests.natlab.lab.namespaces import obstacle
+from tests.natlab.packets.line import Link
 
 __all__ = [
     "KINDS",
-    "Behaviour",
     "Home",
     "Host",
     "Lab",

@@ -13,11 +13,11 @@ from pathlib import Path
 from tests.natlab.lab.commands import LabError, run
 from tests.natlab.lab.internet import ROUTER_SETTINGS
 from tests.natlab.lab.kinds import Nat
-from tests.natlab.lab.line import Link
 from tests.natlab.lab.namespaces import Namespace
 from tests.natlab.lab.rulesets import LAN, STEER, TUN, WAN, ruleset
 from tests.natlab.lab.segments import Attachment, Router, Segment
 from tests.natlab.lab.worker import Worker
+from tests.natlab.packets.line import Link
 
 HOME_LAN = IPv4Network("192.168.1.0/24")
 """Every home has the same, as in the world: a peer's private address may be one's own."""

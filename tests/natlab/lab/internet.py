@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 
-from tests.natlab.lab.line import Link
 from tests.natlab.lab.namespaces import Namespace
 from tests.natlab.lab.segments import Attachment, Router, Segment
+from tests.natlab.packets.line import Link
 
 ROUTER_SETTINGS = {
     "net.ipv4.ip_forward": 1,

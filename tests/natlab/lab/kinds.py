@@ -1,4 +1,4 @@
-"""What a NAT does, as values: the behaviours of RFC 4787, and the kinds that tests name.
+"""The kinds of NAT that tests name, as values.
 
 `nat("symmetric", timeout=5)` is the way in. How a kind is built stands in `home`.
 """
@@ -8,28 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Dependence = Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"]
-Ports = Literal["preserved", "random", "sequential"]
-
-INDEPENDENT: Dependence = "endpoint-independent"
-BY_ADDRESS: Dependence = "address-dependent"
-BY_PORT: Dependence = "address-and-port-dependent"
-
-
-@dataclass(frozen=True, slots=True)
-class Behaviour:
-    """How UDP is translated and filtered, in the words of RFC 4787."""
-
-    mapping: Dependence = INDEPENDENT
-    """What of the remote endpoint decides which public port is used (section 4.1)."""
-    filtering: Dependence = BY_PORT
-    """From whom a mapping lets packets in, measured by whom it was used towards (section 5)."""
-    ports: Ports = "preserved"
-    """How the public port is chosen (section 4.2)."""
-    hairpin: bool = False
-    """Whether two insiders reach each other by public address (section 6)."""
-    timeout: float = 120.0
-    """Seconds without a packet after which a mapping is forgotten (section 4.3)."""
+from tests.natlab.packets.behaviour import BY_ADDRESS, BY_PORT, INDEPENDENT, USUAL, Behaviour
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +17,7 @@ class Nat:
 
     kind: str
     """What tests call it."""
-    behaviour: Behaviour = Behaviour()
+    behaviour: Behaviour = USUAL
     """Its NAT, or where it only routes, its firewall."""
     ipv4: Literal["translated", "routed", "none"] = "translated"
     """Routed: the home has public addresses, behind a stateful firewall."""
@@ -58,7 +37,7 @@ class Nat:
             Behaviour(INDEPENDENT, BY_PORT, "preserved"),
             Behaviour(BY_PORT, BY_PORT, "random"),
         )
-        plain = replace(self.behaviour, timeout=Behaviour().timeout)
+        plain = replace(self.behaviour, timeout=USUAL.timeout)
         return self.ipv4 != "translated" or plain in kernel
 
     def summary(self) -> str:

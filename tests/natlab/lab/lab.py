@@ -24,9 +24,9 @@ from tests.natlab.lab.commands import LabError
 from tests.natlab.lab.home import Home
 from tests.natlab.lab.internet import Internet
 from tests.natlab.lab.kinds import Nat
-from tests.natlab.lab.line import Link
 from tests.natlab.lab.namespaces import Namespace, name_of, ours, remove_stale
 from tests.natlab.lab.segments import Addresses, Attachment
+from tests.natlab.packets.line import Link
 
 INTERFACE = "net"
 """The one of every host."""

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from tests.natlab.lab.commands import run
-from tests.natlab.lab.line import Link
 from tests.natlab.lab.namespaces import Namespace
 from tests.natlab.lab.worker import Worker
+from tests.natlab.packets.line import Link
 
 MTU = 1500
 

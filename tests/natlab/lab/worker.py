@@ -1,4 +1,4 @@
-"""A helper process of the lab: started, told something, ended. What it does is its own module."""
+"""A process of the lab that moves packets: started, told something, ended. See `packets`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[3]
 
 
 class Worker:
-    """`python -m tests.natlab.lab.<name>`. It ends by itself when this process does."""
+    """`python -m tests.natlab.packets.<name>`. It ends by itself when this process does."""
 
     def __init__(self, name: str, *args: str) -> None:
-        self._argv = [sys.executable, "-S", "-m", f"tests.natlab.lab.{name}", *args]
+        self._argv = [sys.executable, "-S", "-m", f"tests.natlab.packets.{name}", *args]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

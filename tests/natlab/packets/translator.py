@@ -6,13 +6,14 @@ dropped, as many NATs do. Inbound packets do not keep a mapping alive, which the
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
 
-from tests.natlab.lab import headers
-from tests.natlab.lab.headers import DESTINATION, ICMP, SOURCE, UDP, Endpoint
-from tests.natlab.lab.kinds import BY_ADDRESS, INDEPENDENT, Behaviour, Dependence
+from tests.natlab.packets import headers
+from tests.natlab.packets.behaviour import BY_ADDRESS, INDEPENDENT, Behaviour, Dependence
+from tests.natlab.packets.headers import DESTINATION, ICMP, SOURCE, UDP, Endpoint
 
 MOST_MAPPINGS = 4096
 MOST_PERMISSIONS = 1024
@@ -31,7 +32,6 @@ def _part(dependence: Dependence, remote: Endpoint) -> Key:
 
 @dataclass(slots=True)
 class _Mapping:
-    key: Key
     inside: Endpoint
     port: int
     used_at: float
@@ -50,7 +50,8 @@ class Translator:
         self._network, self._mask = int(inside.network_address), int(inside.netmask)
         self._random = random
         self._next_port = random.randint(FIRST_PORT, LAST_PORT)
-        self._by_key: dict[Key, _Mapping] = {}
+        self._by_key: OrderedDict[Key, _Mapping] = OrderedDict()
+        """The longest unused first."""
         self._by_port: dict[int, _Mapping] = {}
 
     def reboot(self, public: IPv4Address) -> None:
@@ -123,6 +124,7 @@ class Translator:
         if mapping is None:
             return None
         mapping.used_at = now
+        self._by_key.move_to_end(key)
         permission = _part(self._behaviour.filtering, remote)
         mapping.permitted.pop(permission, None)
         mapping.permitted[permission] = now
@@ -145,11 +147,12 @@ class Translator:
         return now - at < self._behaviour.timeout
 
     def _made(self, key: Key, inside: Endpoint, now: float) -> _Mapping | None:
-        for old in [m for m in self._by_key.values() if not self._fresh(m.used_at, now)]:
-            del self._by_key[old.key], self._by_port[old.port]
+        while self._by_key and not self._fresh(next(iter(self._by_key.values())).used_at, now):
+            _, old = self._by_key.popitem(last=False)
+            del self._by_port[old.port]
         if len(self._by_key) >= MOST_MAPPINGS:
             return None
-        mapping = _Mapping(key, inside, self._free_port(inside[1]), now)
+        mapping = _Mapping(inside, self._free_port(inside[1]), now)
         self._by_key[key] = self._by_port[mapping.port] = mapping
         return mapping
 

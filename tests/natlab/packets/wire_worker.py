@@ -11,8 +11,8 @@ import sys
 import time
 from random import Random
 
-from tests.natlab.lab.line import Line, Link
-from tests.natlab.lab.tun import be_prompt, open_interface, read_packets, write_packet
+from tests.natlab.packets.line import Line, Link
+from tests.natlab.packets.tun import be_prompt, open_interface, read_packets, write_packet
 
 
 def carry(ends: tuple[int, int], lines: tuple[Line, Line]) -> None:

@@ -14,9 +14,9 @@ import time
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
 
-from tests.natlab.lab.kinds import Behaviour
-from tests.natlab.lab.translator import Translator
-from tests.natlab.lab.tun import be_prompt, open_interface, read_packets, write_packet
+from tests.natlab.packets.behaviour import Behaviour
+from tests.natlab.packets.translator import Translator
+from tests.natlab.packets.tun import be_prompt, open_interface, read_packets, write_packet
 
 
 def serve(tun: int, translator: Translator) -> None:

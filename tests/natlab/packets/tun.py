@@ -12,8 +12,6 @@ import os
 import struct
 from collections.abc import Iterator
 
-from tests.natlab.lab.namespaces import DIRECTORY
-
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_TAP, IFF_NO_PI = 0x0001, 0x0002, 0x1000
 CLONE_NEWNET = 0x40000000
@@ -58,7 +56,7 @@ def write_packet(descriptor: int, packet: bytes) -> None:
 @contextlib.contextmanager
 def _entered(namespace: str) -> Iterator[None]:
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
-    there = os.open(DIRECTORY / namespace, os.O_RDONLY)
+    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
     try:
         _set_namespace(there)
         try:
