@@ -198,6 +198,9 @@ class Dispatch(Protocol):
         nothing at all learns of no method.
         """
 
+    def is_open(self, name: str, peer: PeerIdentity) -> bool:
+        """Whether `admit_foreign` lets `peer` in to that method."""
+
     def admit_foreign(
         self, name: str, peer: PeerIdentity, *, binding: str
     ) -> AbstractContextManager[Call]:

@@ -107,6 +107,10 @@ class Dispatcher:
             if service.public or self.access.permits(peer.lineage, method.full_name)
         ]
 
+    def is_open(self, name: str, peer: PeerIdentity) -> bool:
+        """Whether rules let `peer` call a method that a binding serves by itself."""
+        return self.access.permits(peer.lineage, name)
+
     # Calls.
 
     def admit(
@@ -134,7 +138,7 @@ class Dispatcher:
         """A slot for a method that the binding serves by itself; see `api.Dispatch`."""
 
         def begin() -> Call:
-            if not self.access.permits(peer.lineage, name):
+            if not self.is_open(name, peer):
                 raise rpc_error(Status.PERMISSION_DENIED, DENIED)
             return Call(_foreign(name), peer, (), None, binding)
 

@@ -1,7 +1,8 @@
 """What a node's gRPC server says of itself: grpcio's health and reflection services.
 
-Both are methods like others: closed to a peer until access rules name them. Reflection lists what
-the asking peer may call. Of service definitions it knows the names and no more: their messages
+Their methods are like others: closed to a peer until access rules name them. Reflection lists the
+services of which the asking peer may call something, and describes every protobuf message that
+this program has loaded. Of service definitions it knows the names and no more: their messages
 are MessagePack, and no protobuf descriptor could describe them (`keynet services` does).
 """
 
@@ -55,7 +56,7 @@ class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # grpcio has no
         await super().Watch(request, context)
 
     async def _learn(self, service: str) -> None:
-        if service in self._servicers.names and service not in self._server_status:
+        if service in self._servicers.services() and service not in self._server_status:
             await self.set(service, health_pb2.HealthCheckResponse.SERVING)
 
 
@@ -73,7 +74,8 @@ class _Reflection(reflection_pb2_grpc.ServerReflectionServicer):  # type: ignore
     async def ServerReflectionInfo(self, requests: Any, context: Context) -> AsyncIterator[Any]:
         peer = self._gate.identify(context)
         names = {method.service for method in self._dispatch.open_to(peer)}
-        names.update(self._servicers.names, self._own.names)
+        for servicers in (self._servicers, self._own):
+            names |= servicers.services(lambda name: self._dispatch.is_open(name, peer))
         answering = reflection.aio.ReflectionServicer(names)
         async for answer in answering.ServerReflectionInfo(requests, context):
             yield answer

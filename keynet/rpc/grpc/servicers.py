@@ -11,7 +11,7 @@ exposed by its port.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keynet.errors import ConfigError
@@ -27,10 +27,9 @@ class Servicers:
     def __init__(self) -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The services' full names, such as `helloworld.Greeter`."""
-        return tuple(sorted({path.split("/")[1] for path in self._handlers}))
+    def services(self, is_open: Callable[[str], bool] = lambda _: True) -> set[str]:
+        """Full names, such as `helloworld.Greeter`, of those with a method that `is_open`."""
+        return {path.split("/")[1] for path in self._handlers if is_open(method_name(path))}
 
     def find(self, path: str) -> grpc.RpcMethodHandler | None:
         """The handler of `/package.Service/Method`, or None."""
