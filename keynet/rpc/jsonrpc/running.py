@@ -114,7 +114,6 @@ class Running:
         if self._outbound.congested:
             await self._outbound.room()
         if self._call.over:
-            await asyncio.sleep(0)  # a function that goes on regardless must let others run
             raise rpc_error(Status.CANCELLED, "the call is over")
         try:
             self._session.item(self._call, item)
