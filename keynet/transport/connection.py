@@ -34,6 +34,8 @@ from keynet.udp.api import Sent
 
 ROUNDS_PER_TURN = 4
 """Transmissions in one turn of the loop before others get theirs."""
+SHORT = 4096
+"""Bytes of a message that no other is worth waiting for."""
 SILENCE = 3.0
 """Seconds after which a stream that nobody has answered speaks of a peer that is gone."""
 _LONG = 3600.0
@@ -195,12 +197,16 @@ class Connection:
         return data
 
     def write(self, stream_id: StreamId, data: Buffer) -> int:
+        """A short message goes out at once; whatever follows in this turn of the loop gathers."""
         try:
             taken = self._engine.write(stream_id, data, self.loop.time())
         except LocallyClosed:
             self._after_verb()
             return 0
+        at_once = taken <= SHORT and not (self._flushing or self._blocked or self.closed)
         self.flush_soon()
+        if at_once:
+            self._transmit()
         return taken
 
     def write_eof(self, stream_id: StreamId) -> None:

@@ -13,6 +13,7 @@ from keynet.testing.clock import run
 from keynet.testing.link import LinkModel
 from keynet.testing.transport.hosts import Hosts, hosts
 from keynet.testing.transport.scene import payload
+from keynet.transport.connection import SHORT
 from keynet.transport.stream import CLOSE_TIMEOUT, Stream
 from keynet.transport.utp import transport
 
@@ -133,6 +134,37 @@ class TestReading:
 
 
 class TestWriting:
+    def test_a_short_message_goes_out_at_once_and_more_of_them_gather(self) -> None:
+        async def program(both: Hosts, here: Stream, there: Stream) -> None:
+            await asyncio.sleep(1)
+            counts = both.endpoints[0].counts
+            before = counts["sent_datagrams"]
+            here.write(b"one ")
+            assert counts["sent_datagrams"] == before + 1
+            here.write(b"two ")
+            here.write(b"three")
+            assert counts["sent_datagrams"] == before + 1
+            await asyncio.sleep(0)
+            assert counts["sent_datagrams"] == before + 2
+            got = b""
+            while len(got) < 13:
+                got += await there.read()
+            assert got == b"one two three"
+
+        between_streams(program)
+
+    def test_a_long_message_waits_for_the_end_of_the_turn(self) -> None:
+        async def program(both: Hosts, here: Stream, there: Stream) -> None:
+            await asyncio.sleep(1)
+            counts = both.endpoints[0].counts
+            before = counts["sent_datagrams"]
+            here.write(bytes(SHORT + 1))
+            assert counts["sent_datagrams"] == before
+            await asyncio.sleep(0)
+            assert counts["sent_datagrams"] > before
+
+        between_streams(program)
+
     def test_drain_is_back_pressure(self) -> None:
         async def program(_: Hosts, here: Stream, there: Stream) -> None:
             data = payload(12 << 20)
