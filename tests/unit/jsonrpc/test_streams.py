@@ -306,7 +306,7 @@ def test_an_endless_function_ends_with_its_call_however_much_credit_it_has() -> 
         async with served(probe(told)) as scene:
             hand = await scene.hand()
             hand.say(extended("probe.count", 1, params={"to": 1 << 40}, credit=600))
-            await items(hand, 10)
+            await items(hand, 9)
             await asyncio.sleep(1)
             hand.say(notice("credit", id=1, credit=1 << 31), notice("cancel", id=1))
             while "id" not in (message := await hand.hear()):
