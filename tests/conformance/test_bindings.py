@@ -35,12 +35,6 @@ class TestGrpc(BindingConformance):
         return True
 
 
-class TestFramed(BindingConformance):
-    @pytest.fixture
-    def binding_factory(self) -> BindingFactory:
-        return plugins.load(GROUP, "framed")
-
-
 @pytest.mark.parametrize("check", CHECKS[:7], ids=lambda check: check.name)
 def test_the_same_checks_run_over_the_proxies(check: Check) -> None:
     check(plugins.load(GROUP, "framed"), sockets=True)
@@ -55,6 +49,7 @@ def test_is_rejected(sample: type[Sample]) -> None:
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 def test_without_a_fault_a_sample_is_sound(check: Check) -> None:
+    """It is the binding of plugins/keynet-framed, which is checked with it."""
     check(Sample)
 
 

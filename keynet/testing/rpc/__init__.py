@@ -7,7 +7,7 @@
 No pytest is needed; with it, `keynet.testing.pytest_plugin` makes a test of each.
 """
 
-from keynet.testing.rpc import calls, context, deadlines, endings, flow, limits, statuses
+from keynet.testing.rpc import calls, context, deadlines, endings, flow, hostile, limits, statuses
 from keynet.testing.rpc.rules import CHECKS, BindingFactory, Check, NotApplicable, RuleBroken
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "deadlines",
     "endings",
     "flow",
+    "hostile",
     "limits",
     "statuses",
 ]

@@ -8,14 +8,17 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import msgspec
+from keynet_framed.frames import LENGTH
+from keynet_framed.server import Server as FramedServer
 
 from keynet.address import NodeId
 from keynet.errors import RpcError
 from keynet.identity import PeerIdentity
 from keynet.rpc.api import (
+    ByteStream,
     Call,
     Channel,
     ClientCall,
@@ -574,6 +577,35 @@ class ClosesInSilence(Sample):
 
     async def aclose(self, channel: Channel) -> None:
         """Do nothing."""
+
+
+# Peers that do not speak it.
+
+
+class RaisesOnGarbage(Sample):
+    """A server whose handler believes what it reads."""
+
+    rejected_by = "check_survives_garbage"
+
+    async def serve(self, network: Network, dispatch: Dispatch) -> Server:
+        server = await super().serve(network, dispatch)
+        sound = cast(FramedServer, server)
+
+        async def serve(stream: ByteStream, begun: bytes) -> None:
+            begun += await stream.read()
+            assert LENGTH.unpack_from(begun)[0] < 1 << 20, "no message is as long"
+            await sound._serve(stream, begun)
+
+        network.serve_protocol(self.name, serve)
+        return server
+
+
+class RaisesWhatItLikes(Sample):
+    rejected_by = "check_survives_answers_of_garbage"
+
+    class caller(Caller):
+        def translated(self, error: RpcError) -> RpcError:
+            raise ValueError(error.message) from error
 
 
 class LeaksATask(Sample):
