@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 
 import pytest
 
@@ -29,16 +30,21 @@ PAIRS = [f"{a}+{b}" for a, b in itertools.combinations_with_replacement(KINDS, 2
 Pair = tuple[Host, Host]
 
 
-def punched(lab: Lab, reflector: tuple[str, ...], pairs: list[Pair]) -> list[bool]:
-    """Whether each pair gets through; all try at the same time."""
+def punched(
+    lab: Lab, reflector: tuple[str, ...], pairs: list[Pair], *, apart: float = 0
+) -> list[bool]:
+    """Whether each pair gets through; all try at the same time, second sides `apart` seconds
+    after the first."""
     command = probe("punch", reflector[0], reflector[2], PATIENCE)
     running = [[lab.spawn(host, command) for host in pair] for pair in pairs]
-    for sides in running:
-        seen = [process.stdout.readline() for process in sides if process.stdout]
-        for process, peer in zip(sides, reversed(seen), strict=True):
-            assert process.stdin is not None
-            process.stdin.write(peer)
-            process.stdin.flush()
+    seen = [[side.stdout.readline() for side in sides if side.stdout] for sides in running]
+    for first in (True, False):
+        for sides, endpoints in zip(running, seen, strict=True):
+            side, peer = (sides[0], endpoints[1]) if first else (sides[1], endpoints[0])
+            assert side.stdin is not None
+            side.stdin.write(peer)
+            side.stdin.flush()
+        time.sleep(apart if first else 0)
     results = [[json.loads(side.communicate(timeout=30)[0])["direct"] for side in sides]
                for sides in running]  # fmt: skip
     return [all(sides) for sides in results]
@@ -82,6 +88,14 @@ def outcomes(why_not: str | None) -> dict[str, bool]:
 @pytest.mark.parametrize("pair", PAIRS)
 def test_a_pair(outcomes: dict[str, bool], pair: str) -> None:
     assert outcomes[pair] == gets_through(*pair.split("+"))
+
+
+def test_packets_that_come_too_early_do_no_harm(lab: Lab) -> None:
+    """A router that kept what it knows nothing of would give the late side another port."""
+    reflector = Reflector.start(lab)
+    kinds = ("port-restricted", "carrier-grade", "firewall", "address-restricted")
+    pairs = [(lab.host(behind=nat(kind)), lab.host(behind=nat(kind))) for kind in kinds]
+    assert punched(lab, reflector.ipv4, pairs, apart=0.5) == [True] * len(kinds)
 
 
 def test_ipv6_firewalls_are_no_obstacle(lab: Lab) -> None:

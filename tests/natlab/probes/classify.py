@@ -146,7 +146,7 @@ class Classifier:
 
     def lifetime(self, about: float) -> list[float | None]:
         """Many sockets, each asking once for an answer after a time of its own."""
-        waits = [round(about * part, 2) for part in (0.3, 0.6, 0.8, 0.9, 1.1, 1.2, 1.5)]
+        waits = [round(about * part, 2) for part in (0.3, 0.6, 0.8, 0.9, 1.1, 1.2)]
         probes = []
         for wait in waits:
             probe = self.probe()
