@@ -6,6 +6,7 @@ What a call means is the dispatcher's affair (`keynet.rpc.dispatch`), how it is 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from keynet.rpc.dispatch import Dispatcher
 
 BUILT_IN_BINDING = "jsonrpc"
 """Always there beside the binding that was chosen, for signalling and `keynet call`."""
+
+log = logging.getLogger(__name__)
 
 
 class Rpc:
@@ -66,7 +69,10 @@ class Rpc:
         """Give peers' running calls `grace` seconds, refuse new ones, end this node's own calls."""
         servers: list[Server] = list(self.servers.values())
         try:
-            await asyncio.gather(*(server.aclose(grace) for server in servers))
+            closing = (server.aclose(grace) for server in servers)
+            for result in await asyncio.gather(*closing, return_exceptions=True):
+                if isinstance(result, Exception):
+                    log.error("an RPC binding failed to close", exc_info=result)
             await self._dispatcher.aclose(0)
         finally:
             await self._channels.aclose()

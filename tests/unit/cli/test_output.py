@@ -148,3 +148,21 @@ async def test_ipv6_addresses_are_not_taken_for_markup(written: list[bytes]) -> 
     ]
     await printed(events, as_json=False)
     assert b"".join(written).count(b"[fd00::1]:4100") == 6
+
+
+@pytest.mark.parametrize(
+    ("allow", "told"), [((), "nobody yet (--allow-call"), (("any",), "any"), (("a=b",), "a=b")]
+)
+async def test_the_ready_lines_tell_what_may_be_called(
+    written: list[bytes], allow: tuple[str, ...], told: str
+) -> None:
+    ready = Ready(NODE, (AT,), None, {}, (), ("sums", "keynet"), allow)
+    await printed([ready, Stopped(None)], as_json=False)
+    text = b"".join(written).decode()
+    assert "RPC       sums\n" in text
+    assert f"callable  {told}" in text
+
+
+async def test_a_node_that_serves_nothing_says_nothing_of_rpc(written: list[bytes]) -> None:
+    await printed([Ready(NODE, (AT,), None, {}, (), ("keynet",)), Stopped(None)], as_json=False)
+    assert "RPC" not in b"".join(written).decode()

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from keynet.cli.status import _rpc
+
 from .conftest import Keynet
 
 TUNNEL = {
@@ -43,3 +45,20 @@ def test_a_file_is_no_state_directory(keynet: Keynet, tmp_path: Path) -> None:
     assert refused.status == 2
     assert "is a file: name a directory with --state" in refused.err
     assert refused.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("allow", "told"),
+    [("any", "callable by everybody"), ([], "nobody but for public"), (["abc=x"], "by abc=x")],
+)
+def test_what_peers_may_call(allow: Any, told: str) -> None:
+    rpc = {
+        "services": {"greeter": 4, "keynet": 2},
+        "allow": allow,
+        "running": 3,
+        "bindings": {"grpc": {"taken": 7, "refused": 1}},
+    }
+    lines = list(_rpc(rpc))
+    assert lines[0] == "greeter (4), keynet (2)"
+    assert told in lines[1]
+    assert lines[2:] == ["grpc: 7 calls taken, 1 refused", "3 running"]
