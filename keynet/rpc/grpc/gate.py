@@ -8,8 +8,8 @@ nothing about identity.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -68,11 +68,13 @@ class Gate:
     def _guarded(self, inner: Behaviour, name: str, parse: Callable[[Any], Any]) -> Behaviour:
         if inspect.isasyncgenfunction(inner):
 
-            async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+            async def stream(request: Any, context: Context) -> None:
+                """No generator: grpcio would leave it, and the slot, to the garbage collector."""
                 try:
                     with self._admitted(name, context):
-                        async for reply in inner(_parsed(request, parse), context):
-                            yield reply
+                        async with aclosing(inner(_parsed(request, parse), context)) as replies:
+                            async for reply in replies:
+                                await context.write(reply)
                 except RpcError as error:
                     await abort(context, error)
 

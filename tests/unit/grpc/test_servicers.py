@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -60,8 +61,11 @@ class Asked:
             raise
 
     async def give(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        for number in range(len(request.service)):
-            yield Response(status=number)
+        try:
+            for number in range(len(request.service)):
+                yield Response(status=number)
+        finally:
+            self.cancelled.set()
 
     async def take(self, requests: AsyncIterator[Any], context: Any) -> Any:
         return Response(status=sum([len(one.service) async for one in requests]))
@@ -204,6 +208,25 @@ class TestServicers:
                 await servicer.hanging.wait()
                 call.cancel()
                 await servicer.cancelled.wait()
+
+    async def test_a_stream_that_nobody_reads_ends_in_the_servicer_when_it_is_cancelled(
+        self,
+    ) -> None:
+        made = binding()
+        servicer = Asked(made)
+        servicer.add_to(made.servicers)
+        async with served(made) as (scene, channel):
+            call = Calls(channel).give(asked("x" * 1_000_000))
+            await call.read()
+            await scene.until_idle()  # the flow's control holds the servicer by now
+            assert not servicer.cancelled.is_set()
+            gc.disable()
+            try:
+                call.cancel()
+                async with asyncio.timeout(5):
+                    await servicer.cancelled.wait()
+            finally:
+                gc.enable()
 
 
 class TestAccess:
