@@ -56,7 +56,10 @@ def test_two_nodes_a_forward_and_signals(spawn: Spawn, tmp_path: Path, echo_port
     behind = spawn("run", *flags, "--state", a, "--expose", f"7=127.0.0.1:{echo_port}",
                    "--allow", "any")  # fmt: skip
     ready = json.loads(behind.line())
-    assert list(ready) == ["event", "node_id", "udp", "proxy", "services", "allow"]
+    assert list(ready) == [
+        *("event", "node_id", "udp", "proxy", "services", "allow"),
+        *("rpc_services", "allow_call"),
+    ]
     assert ready["event"] == "ready"
     assert ready["services"] == {"7": f"127.0.0.1:{echo_port}"}
     assert ready["proxy"] is None
