@@ -8,6 +8,7 @@ nothing about identity.
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, aclosing
 from typing import Any, TypeAlias
@@ -18,12 +19,15 @@ import grpc.aio
 from keynet.errors import RpcError
 from keynet.identity import PeerIdentity
 from keynet.rpc.api import Call, Dispatch
+from keynet.rpc.dispatch import FAILED
 from keynet.rpc.grpc.metadata import outgoing
 from keynet.rpc.grpc.names import NAME
 from keynet.rpc.grpc.peer import peer_of
 from keynet.rpc.grpc.status import grpc_code
 from keynet.rpc.proxy.audit import Audit
 from keynet.rpc.status import Status, rpc_error
+
+log = logging.getLogger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext
 Handler: TypeAlias = grpc.RpcMethodHandler
@@ -66,28 +70,30 @@ class Gate:
         return make(self._guarded(inner, name, parse), None, handler.response_serializer)
 
     def _guarded(self, inner: Behaviour, name: str, parse: Callable[[Any], Any]) -> Behaviour:
-        if inspect.isasyncgenfunction(inner):
-
-            async def stream(request: Any, context: Context) -> None:
-                """No generator: grpcio would leave it, and the slot, to the garbage collector."""
-                try:
-                    with self._admitted(name, context):
-                        async with aclosing(inner(_parsed(request, parse), context)) as replies:
-                            async for reply in replies:
-                                await context.write(reply)
-                except RpcError as error:
-                    await abort(context, error)
-
-            return stream
-
         async def one(request: Any, context: Context) -> Any:
+            return await inner(_parsed(request, parse), context)
+
+        async def stream(request: Any, context: Context) -> None:
+            """No generator: grpcio would leave it, and the slot, to the garbage collector."""
+            async with aclosing(inner(_parsed(request, parse), context)) as replies:
+                async for reply in replies:
+                    await context.write(reply)
+
+        answer = stream if inspect.isasyncgenfunction(inner) else one
+
+        async def guarded(request: Any, context: Context) -> Any:
             try:
                 with self._admitted(name, context):
-                    return await inner(_parsed(request, parse), context)
+                    return await answer(request, context)
             except RpcError as error:
                 await abort(context, error)
+            except grpc.aio.BaseError:  # the servicer's own `abort`, among others
+                raise
+            except Exception:
+                log.exception("%s failed", name)
+                await abort(context, _told_by(context))
 
-        return one
+        return guarded
 
     def _admitted(self, name: str, context: Context) -> AbstractContextManager[Call]:
         return self._dispatch.admit_foreign(name, self.identify(context), binding=NAME)
@@ -108,6 +114,13 @@ async def abort(
     """End the call with `error`. Raises grpcio's AbortError, which is to reach grpcio."""
     trailers = outgoing(metadata or (), error.details)
     await context.abort(grpc_code(error.status), error.message, trailers)
+
+
+def _told_by(context: Context) -> RpcError:
+    """What a servicer that raised said of its status before; grpcio would add what it raised."""
+    code = context.code()
+    status = Status.UNKNOWN if code in (None, grpc.StatusCode.OK) else Status(code.value[0])
+    return rpc_error(status, context.details() or FAILED)
 
 
 def _as_it_is(request: Any) -> Any:

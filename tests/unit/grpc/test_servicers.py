@@ -18,6 +18,7 @@ from keynet.address import Authority, NodeId
 from keynet.errors import ConfigError, RpcError
 from keynet.identity import PeerIdentity
 from keynet.rpc.access import AllowCalls, CallAccess
+from keynet.rpc.dispatch import FAILED
 from keynet.rpc.grpc import binding
 from keynet.rpc.grpc.binding import Binding
 from keynet.rpc.grpc.channel import through_proxy
@@ -48,6 +49,12 @@ class Asked:
             await context.abort(grpc.StatusCode.DATA_LOSS, "told to", (("left", "3"),))
         if request.service == "refuse":
             raise RpcError(Status.ABORTED, "no", b"")
+        if request.service == "raise":
+            raise ValueError("a secret of this node")
+        if request.service == "raise after set_code":
+            context.set_code(grpc.StatusCode.NOT_FOUND)
+            context.set_details("no such thing")
+            raise ValueError("a secret of this node")
         if request.service == "hang":
             await self.hang()
         return Response(status=len(request.service))
@@ -174,6 +181,17 @@ class TestServicers:
             assert dict(caught.value.trailing_metadata()) == {"left": "3"}
             refused = await status_of(Calls(channel).unary(asked("refuse")))
             assert refused == (grpc.StatusCode.ABORTED, "no")
+
+    async def test_what_it_raises_does_not_leak(self, caplog: pytest.LogCaptureFixture) -> None:
+        """grpcio by itself sends the caller the exception's class and text."""
+        made = binding()
+        Asked(made).add_to(made.servicers)
+        async with served(made) as (_, channel):
+            raised = await status_of(Calls(channel).unary(asked("raise")))
+            assert raised == (grpc.StatusCode.UNKNOWN, FAILED)
+            told = await status_of(Calls(channel).unary(asked("raise after set_code")))
+            assert told == (grpc.StatusCode.NOT_FOUND, "no such thing")
+        assert caplog.text.count("ValueError: a secret of this node") == 2
 
     async def test_one_may_be_added_while_the_server_runs(self) -> None:
         made = binding()
