@@ -11,6 +11,7 @@ from keynet import plugins
 from keynet.rpc.api import GROUP
 from keynet.testing.pytest_plugin import BindingConformance
 from keynet.testing.rpc import CHECKS, BindingFactory, Check, NotApplicable, RuleBroken
+from keynet.testing.rpc.simulated import over_utp
 from tests.conformance.broken.binding_samples import SAMPLES
 from tests.conformance.broken.bindings import Sample
 
@@ -38,6 +39,17 @@ class TestGrpc(BindingConformance):
 @pytest.mark.parametrize("check", CHECKS[:7], ids=lambda check: check.name)
 def test_the_same_checks_run_over_the_proxies(check: Check) -> None:
     check(plugins.load(GROUP, "framed"), sockets=True)
+
+
+@pytest.mark.parametrize("binding", ["jsonrpc", "framed"])
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: f"{check.rule}-{check.name}")
+def test_the_same_holds_over_utp(check: Check, binding: str) -> None:
+    if binding == "framed" and check.rule == "R-43":
+        pytest.skip("a stream for each call is 10,000 TLS handshakes")
+    try:
+        check(plugins.load(GROUP, binding), pairing=over_utp)
+    except NotApplicable as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.__name__)

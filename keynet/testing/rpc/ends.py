@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Unpack
 
 from keynet.errors import RpcError
+from keynet.identity import Identity
 from keynet.rpc.access import AllowCalls, CallAccess
 from keynet.rpc.api import (
     Binding,
@@ -32,9 +33,9 @@ from keynet.rpc.dispatch import Dispatcher
 from keynet.rpc.limits import DEFAULT, Limits
 from keynet.rpc.method import Kind, Method, untyped
 from keynet.rpc.status import Status
-from keynet.testing.rpc.network import JoinedNetwork, MemoryNetwork
+from keynet.testing.rpc.network import JoinedNetwork
 from keynet.testing.rpc.probe import Probe
-from keynet.testing.rpc.sockets import SocketNetwork
+from keynet.testing.rpc.sockets import over_sockets
 from keynet.testing.transport.scene import identity
 
 KINDS = {
@@ -48,6 +49,12 @@ KINDS = {
 NAMES = tuple(KINDS)
 AT_REST = 5
 """Looks at a number that must all find the same before it is taken to stand still."""
+
+
+Pairing = Callable[
+    [Identity, Identity], AbstractAsyncContextManager[tuple[JoinedNetwork, JoinedNetwork]]
+]
+"""Joins two nodes' networks: `in_memory`, `over_sockets` (in real time), `over_utp`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,27 +207,20 @@ class Scene:
 class Ends:
     """Makes the two ends, as a check asks for them."""
 
-    def __init__(self, make: Callable[[], Binding], *, sockets: bool) -> None:
+    def __init__(self, make: Callable[[], Binding], pairing: Pairing) -> None:
         self.make = make
-        self.sockets = sockets
-        self.soon = 0.5 if sockets else 0.05
-        """Seconds within which one round trip is over, on a busy machine too."""
+        self.soon = 0.5 if pairing is over_sockets else 0.05
+        """Seconds within which one round trip is over, in real time on a busy machine too."""
+        self._pairing = pairing
 
     @contextlib.asynccontextmanager
     async def joined(self, **settings: Any) -> AsyncIterator[Scene]:
         """Two nodes, one of which serves; `settings` are those of `between`."""
-        identities = identity("dialer"), identity("listener")
-        near: JoinedNetwork
-        far: JoinedNetwork
-        if self.sockets:
-            near, far = SocketNetwork.pair(*identities)
-        else:
-            near, far = MemoryNetwork.pair(*identities)
-        try:
-            async with self.between(near, far, **settings) as scene:
-                yield scene
-        finally:
-            await asyncio.gather(near.aclose(), far.aclose())
+        async with (
+            self._pairing(identity("dialer"), identity("listener")) as (near, far),
+            self.between(near, far, **settings) as scene,
+        ):
+            yield scene
 
     @contextlib.asynccontextmanager
     async def between(

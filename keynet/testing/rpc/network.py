@@ -6,6 +6,8 @@ It runs on the virtual-time loop as well as on a real one. Nothing here knows of
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from keynet.address import NodeId
@@ -102,6 +104,18 @@ class MemoryNetwork:
     def _forget(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is None:
             self._serving.discard(task)
+
+
+@asynccontextmanager
+async def in_memory(
+    one: Identity, other: Identity
+) -> AsyncIterator[tuple[JoinedNetwork, JoinedNetwork]]:
+    """The networks of two nodes that can reach each other."""
+    near, far = MemoryNetwork.pair(one, other)
+    try:
+        yield near, far
+    finally:
+        await asyncio.gather(near.aclose(), far.aclose())
 
 
 async def _handle(handler: StreamHandler, stream: ByteStream) -> None:

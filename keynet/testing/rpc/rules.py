@@ -13,7 +13,9 @@ from typing import Any
 
 from keynet.rpc.api import Binding
 from keynet.testing.clock import FaultInCallback, TasksLeaked, run
-from keynet.testing.rpc.ends import Ends
+from keynet.testing.rpc.ends import Ends, Pairing
+from keynet.testing.rpc.network import in_memory
+from keynet.testing.rpc.sockets import over_sockets
 from keynet.testing.rules import NotApplicable, RuleBroken, judge
 
 __all__ = ["CHECKS", "BindingFactory", "Check", "NotApplicable", "RuleBroken", "rule"]
@@ -41,18 +43,21 @@ class Check:
     def name(self) -> str:
         return self.function.__name__
 
-    def __call__(self, make: BindingFactory, *, sockets: bool = False) -> None:
-        """Run it. With `sockets` the two ends are joined by loopback TCP, in real time."""
-        judge(self.rule, self.title, lambda: self._run(make, sockets))
+    def __call__(
+        self, make: BindingFactory, *, sockets: bool = False, pairing: Pairing = in_memory
+    ) -> None:
+        """Run it. With `sockets` the two ends are joined by loopback TCP, in real time; else by
+        what `pairing` gives, in virtual time."""
+        pairing = over_sockets if sockets else pairing
+        judge(self.rule, self.title, lambda: self._run(make, pairing))
 
-    def _run(self, make: BindingFactory, sockets: bool) -> None:
-        if sockets and self.virtual_time:
+    def _run(self, make: BindingFactory, pairing: Pairing) -> None:
+        if pairing is not over_sockets:
+            run(_awaited(self.function(Ends(make, pairing))), limit=VIRTUAL_LIMIT)
+        elif self.virtual_time:
             raise NotApplicable(f"{self.rule}: the binding cannot run in virtual time")
-        program = self.function(Ends(make, sockets=sockets))
-        if sockets:
-            run_in_real_time(program)
         else:
-            run(_awaited(program), limit=VIRTUAL_LIMIT)
+            run_in_real_time(self.function(Ends(make, pairing)))
 
 
 async def _awaited(program: Awaitable[None]) -> None:

@@ -6,6 +6,8 @@ Between the proxies there is no UDP but streams in memory. Real time, on any eve
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from keynet.address import NodeId
 from keynet.errors import KeynetError, LookupFailed
@@ -17,6 +19,7 @@ from keynet.rpc.proxy.api import ProxyAccess, Target
 from keynet.rpc.proxy.reverse import ReverseProxy
 from keynet.rpc.proxy.services import Access, Services
 from keynet.testing.proxies import serve_streams
+from keynet.testing.rpc.network import JoinedNetwork
 from keynet.testing.streams import MemoryConnection, connected
 
 DEADLINE = 10.0
@@ -94,3 +97,15 @@ class SocketNetwork:
     def _serve(self, connection: MemoryConnection) -> None:
         serving = serve_streams(connection, self._reverse)
         self._serving.add(asyncio.create_task(serving, name="a peer's connection"))
+
+
+@asynccontextmanager
+async def over_sockets(
+    one: Identity, other: Identity
+) -> AsyncIterator[tuple[JoinedNetwork, JoinedNetwork]]:
+    """The networks of two nodes that can reach each other."""
+    near, far = SocketNetwork.pair(one, other)
+    try:
+        yield near, far
+    finally:
+        await asyncio.gather(near.aclose(), far.aclose())
