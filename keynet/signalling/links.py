@@ -1,6 +1,6 @@
 """All links of a node over its one endpoint: datagrams in and out, timers, events to their owner.
 
-A thin asyncio shell: what a link does is in `peer_link.py`. STUN that comes to the socket is handed
+A thin asyncio shell: what a link does is in `link.py`. STUN that comes to the socket is handed
 in by whoever reads the endpoint.
 """
 
@@ -19,8 +19,8 @@ from keynet.identity import Identity
 from keynet.identity.agreement import ping_key
 from keynet.rates import Rates
 from keynet.signalling.candidate import Candidate
+from keynet.signalling.link import Link
 from keynet.signalling.link_events import LinkEvent, LinkLost
-from keynet.signalling.peer_link import Link
 from keynet.signalling.puncher import Puncher, PunchSettings
 from keynet.signalling.settings import LinkSettings
 from keynet.stun.binding import Ping, Pong, Question, Reflection, pong, read, reflection
@@ -56,6 +56,8 @@ class Links:
         """`answers_strangers` tells whoever asks where it comes from, as a seed does."""
         self.identity = identity
         """Assign a newer one after a rotation; links that are there go on under the old one."""
+        self.held: set[NodeId] = set()
+        """Peers whose links are kept when no connection uses them."""
         self.counters: Counter[str] = Counter()
         """STUN that was dropped, and why."""
         self.reflected: Reflected | None = None
@@ -80,6 +82,13 @@ class Links:
     def get(self, node_id: NodeId) -> Link | None:
         """The link to a node, by its current id."""
         return self._links.get(node_id)
+
+    def over(self, remote: SocketAddress) -> Link | None:
+        """The link that has a validated path to that address."""
+        for link in self._links.values():
+            if any(state.path.remote == remote for state in link.paths):
+                return link
+        return None
 
     def to(self, node_id: NodeId) -> Link:
         """The link to a node, made when there is none. Raises KeyMismatch or ConnectError."""

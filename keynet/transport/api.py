@@ -138,7 +138,11 @@ TransportEvent = (
 
 
 class TransportEngine(Engine[TransportEvent], Protocol):
-    """One connection to one peer, sans-IO. Stream verbs raise LocallyClosed on unknown streams."""
+    """One connection to one peer, sans-IO. Stream verbs raise LocallyClosed on unknown streams.
+
+    It may also have a pure method `owns(datagram) -> bool`: whether a datagram from an unknown
+    address looks like one of its own, so that a peer whose address has changed is not refused.
+    """
 
     def path_changed(self, mtu: int, rtt: float | None, now: float) -> None:
         """The link moved to another path: forget congestion, round-trip and back-off state."""

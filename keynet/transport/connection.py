@@ -13,7 +13,7 @@ from keynet.address import SocketAddress
 from keynet.engine import Buffer, Datagrams
 from keynet.errors import ConnectionLost, DeadlineExceeded, KeynetError, LocallyClosed
 from keynet.identity import Identity, PeerIdentity
-from keynet.signalling.link import Link
+from keynet.signalling.attachment import Attachment
 from keynet.transport.api import (
     ConnectionTerminated,
     HandshakeCompleted,
@@ -31,6 +31,7 @@ from keynet.transport.api import (
 from keynet.transport.arrivals import Arrivals
 from keynet.transport.stream import Stream
 from keynet.udp.api import Sent
+from keynet.udp.path import Path
 
 ROUNDS_PER_TURN = 4
 """Transmissions in one turn of the loop before others get theirs."""
@@ -48,7 +49,7 @@ class Connection:
     def __init__(
         self,
         engine: TransportEngine,
-        link: Link,
+        attachment: Attachment,
         transport: str,
         on_established: Callable[[Connection], None],
         on_peer_changed: Callable[[Connection], None],
@@ -72,7 +73,8 @@ class Connection:
         self.waiters = 0
         """Dialling callers; the last one to leave before the handshake ends the dial."""
         self._engine = engine
-        self._link = link
+        self.attachment = attachment
+        """Its hold on the link below."""
         self._peer: PeerIdentity | None = None
         self._on_established = on_established
         self._on_peer_changed = on_peer_changed
@@ -102,12 +104,12 @@ class Connection:
     @property
     def remote(self) -> SocketAddress:
         """The peer's UDP address on the path in use."""
-        return self._link.path.remote
+        return self.attachment.path.remote
 
     @property
     def local(self) -> SocketAddress | None:
         """This side's UDP address on the path in use, when it is known."""
-        return self._link.local
+        return self.attachment.local
 
     @property
     def stream_count(self) -> int:
@@ -240,6 +242,21 @@ class Connection:
             self._blocked = False
             self.flush_soon()
 
+    def moved(self, path: Path, mtu: int, rtt: float | None) -> None:
+        """The link uses `path` from now on, which takes `mtu` bytes in `rtt` seconds."""
+        if path.remote == self.remote:
+            self.attachment.path = path
+            return
+        self.attachment.path = path
+        self._held = []
+        self._engine.path_changed(min(mtu, self.attachment.mtu_ceiling), rtt, self.loop.time())
+        self._after_verb()
+
+    def owns(self, datagram: Buffer) -> bool:
+        """Whether a datagram from an unknown address looks like one of this connection's."""
+        owns = getattr(self._engine, "owns", None)
+        return owns is not None and not self.closed and bool(owns(datagram))
+
     def abort(self, error: KeynetError) -> None:
         """End without another datagram: the endpoint is gone, or the peer deserves none."""
         self._terminate(error)
@@ -270,7 +287,7 @@ class Connection:
         """Send one round of what the engine has; False when it has nothing."""
         queue = self._held or self._engine.datagrams_to_send(self.loop.time())
         for index, datagrams in enumerate(queue):
-            if self._link.send(datagrams) is Sent.BLOCKED:
+            if self.attachment.send(datagrams) is Sent.BLOCKED:
                 self._blocked = True
                 self._held = queue[index:]
                 return True

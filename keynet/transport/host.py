@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from keynet.address import NodeId, SocketAddress
 from keynet.engine import Datagrams
@@ -27,13 +27,19 @@ from keynet.errors import (
     UnclaimedNodeId,
 )
 from keynet.identity import Identity
+from keynet.signalling.attachment import Attachment
 from keynet.signalling.link import Link
-from keynet.transport.api import Transport
+from keynet.signalling.link_events import LinkEvent
+from keynet.signalling.links import Links
+from keynet.signalling.settings import LinkSettings
+from keynet.transport.api import Transport, TransportEngine
 from keynet.transport.arrivals import Arrivals
 from keynet.transport.connection import Connection
 from keynet.transport.crowd import USUAL, Crowd, Limits, idlest
+from keynet.transport.refusals import Refusals
+from keynet.transport.roaming import Roaming
 from keynet.udp.api import Endpoint
-from keynet.udp.demux import Demultiplexer
+from keynet.udp.demux import Demultiplexer, Kind
 from keynet.udp.path import Path
 
 log = logging.getLogger(__name__)
@@ -42,8 +48,6 @@ MAX_PROVISIONAL = 256
 """Answered first datagrams whose senders have proved nothing yet; beyond it one has to go."""
 STRANGER_PATIENCE = 1.0
 """Seconds that a dial to an address waits for a stranger there who is dialling us."""
-MAX_REFUSALS = 100
-"""Datagrams of unknown connections that are answered in a second."""
 IDLE_TIMEOUT = 60.0
 """Seconds after which a connection without streams is forgotten; a new dial is cheap."""
 HANDSHAKE_TIMEOUT = 20.0
@@ -62,8 +66,14 @@ class Host:
         identity: Identity,
         transports: Sequence[Transport],
         limits: Limits = USUAL,
+        *,
+        link_settings: LinkSettings | None = None,
+        answers_strangers: bool = False,
     ) -> None:
-        """`transports` in order of preference; the first one dials by default."""
+        """`transports` in order of preference; the first one dials by default.
+
+        `answers_strangers` tells whoever asks by STUN where it comes from, as a seed does.
+        """
         if not transports:
             raise ConfigError("a host needs at least one transport")
         self._identity = identity
@@ -71,6 +81,17 @@ class Host:
         self._transports = {transport.name: transport for transport in transports}
         self._loop = asyncio.get_running_loop()
         self._demux: Demultiplexer[Connection] = Demultiplexer(transports)
+        self.links = Links(
+            endpoint,
+            identity,
+            self._link_told,
+            settings=link_settings,
+            answers_strangers=answers_strangers,
+        )
+        """The links to peers, connected or not."""
+        self.link_watchers: list[Callable[[Link, LinkEvent], None]] = []
+        """Hear of everything that happens to links, after the connections have."""
+        self._roaming = Roaming(self.links, self._demux)
         self._connections = Crowd(limits)
         self._by_peer: dict[NodeId, Connection] = {}
         self._provisional: dict[Connection, bool] = {}
@@ -81,8 +102,7 @@ class Host:
         self._arrived: Arrivals[Connection] = Arrivals()
         self._closed = False
         self._evicted = 0
-        self._refused_at = 0.0
-        self._refusals = 0
+        self._refusals = Refusals(transports)
         self._full_until = 0.0
         self._turned_away = 0
         self._reaper = self._loop.call_later(REAP_INTERVAL, self._reap)
@@ -98,7 +118,7 @@ class Host:
 
     @identity.setter
     def identity(self, identity: Identity) -> None:
-        self._identity = identity
+        self._identity = self.links.identity = identity
         for connection in self._connections:
             if connection.established_at is None:
                 self._outdated[connection] = None
@@ -182,18 +202,22 @@ class Host:
         if self._closed:
             raise LocallyClosed("the host is closed")
         transport = self._transport(name)
-        link = Link(self._endpoint, Path(remote))
-        engine = transport.connect(link, self.identity, node_id, self._loop.time())
-        connection = Connection(
-            engine, link, transport.name, self._established_with, self._know, self._forget
-        )
+        link = self.links.over(remote)
+        attachment = Attachment(self._endpoint, Path(remote), link)
+        engine = transport.connect(attachment, self.identity, node_id, self._loop.time())
+        connection = self._keep(engine, attachment, transport.name)
         connection.dialed = True
-        self._keep(connection)
+        if link is not None:
+            self._roaming.dialling(connection, link)
         return connection
 
-    def _keep(self, connection: Connection) -> None:
+    def _keep(self, engine: TransportEngine, attachment: Attachment, name: str) -> Connection:
+        connection = Connection(
+            engine, attachment, name, self._established_with, self._know, self._forget
+        )
         self._connections.add(connection)
-        self._demux.bind_source(connection.remote, connection, connection.transport)
+        self._roaming.keep(connection)
+        return connection
 
     def _transport(self, name: str | None) -> Transport:
         if name is None:
@@ -216,6 +240,7 @@ class Host:
         self._reaper.cancel()
         self._arrived.end(LocallyClosed("the host is closed"))
         await asyncio.gather(*(c.aclose() for c in self._connections))
+        self.links.close()
 
     def stats(self) -> dict[str, int]:
         """Counters and gauges for people."""
@@ -224,6 +249,7 @@ class Host:
             "provisional": len(self._provisional),
             "evicted": self._evicted,
             "turned away": self._turned_away,
+            "links": len(self.links),
             **{f"dropped {drop.value}": count for drop, count in self._demux.drops.items()},
         }
 
@@ -239,6 +265,8 @@ class Host:
             elif routed.transport is not None:
                 transport = self._transports[routed.transport.name]
                 self._receive_first(transport, routed.datagrams, path, now)
+            elif routed.kind is Kind.STUN:
+                self.links.stun_received(routed.datagrams.data, path, now)
 
     def _hand_to(self, connection: Connection, datagrams: Datagrams, now: float) -> None:
         """An engine never raises for what the bytes are; should one, only its peer may suffer."""
@@ -252,15 +280,12 @@ class Host:
             connection.abort(LocalProtocolError(f"a bug in {connection.transport}: {error!r}"))
 
     def _refuse(self, datagrams: Datagrams, path: Path, now: float) -> None:
-        """Tell a stranger that nothing is known of its connection; only so often."""
-        if now - self._refused_at >= 1.0:
-            self._refused_at, self._refusals = now, 0
-        for transport in self._transports.values():
-            refuse = getattr(transport, "refuse", None)
-            answer = refuse(next(iter(datagrams), b"")) if refuse else None
-            if answer and self._refusals < MAX_REFUSALS:
-                self._refusals += 1
-                self._endpoint.send(Datagrams(answer), path)
+        """Tell a stranger that nothing is known of its connection; but not one that may be a peer
+        whose address has changed: its pings will show that."""
+        first = next(iter(datagrams), b"")
+        answer = self._refusals.answer(first, now)
+        if answer and not any(connection.owns(first) for connection in self._connections):
+            self._endpoint.send(Datagrams(answer), path)
 
     def _receive_first(
         self, transport: Transport, datagrams: Datagrams, path: Path, now: float
@@ -271,13 +296,9 @@ class Host:
         if not self._make_room(path.remote, now):
             self._turned_away += 1
             return
-        link = Link(self._endpoint, path)
-        engine = transport.accept(link, datagrams, self.identity, now)
-        connection = Connection(
-            engine, link, transport.name, self._established_with, self._know, self._forget
-        )
-        self._keep(connection)
-        self._provisional[connection] = False
+        attachment = Attachment(self._endpoint, path)
+        engine = transport.accept(attachment, datagrams, self.identity, now)
+        self._provisional[self._keep(engine, attachment, transport.name)] = False
 
     def _make_room(self, newcomer: SocketAddress, now: float) -> bool:
         """Let somebody go where there are too many, so that neither a flood of first datagrams nor
@@ -329,6 +350,7 @@ class Host:
         self._arrived.end(ConnectionLost(reason))
         for connection in self._connections:
             connection.abort(ConnectionLost(reason))
+        self.links.close()
 
     # What connections tell
 
@@ -339,7 +361,13 @@ class Host:
             del self._outdated[connection]
             connection.identity_changed(self._identity)
         self._know(connection)
+        self._roaming.established(connection)
         self._arrived.put(connection)
+
+    def _link_told(self, link: Link, event: LinkEvent) -> None:
+        self._roaming.told(link, event)
+        for watcher in self.link_watchers:
+            watcher(link, event)
 
     def _know(self, connection: Connection) -> None:
         """The peer is found by its current id, and by those before it."""
@@ -352,8 +380,7 @@ class Host:
         self._touched.pop(connection, None)
         self._arrived.discard(connection)
         self._connections.discard(connection)
-        if self._demux.source_owner(connection.remote) is connection:
-            self._demux.unbind_source(connection.remote)
+        self._roaming.forget(connection)
         for node_id in [i for i, c in self._by_peer.items() if c is connection]:
             del self._by_peer[node_id]
 
@@ -367,4 +394,5 @@ class Host:
                     connection.abort(DeadlineExceeded(waited))
             elif not connection.stream_count and now - connection.idle_since >= IDLE_TIMEOUT:
                 connection.close()
+        self._roaming.drop_unused(now - IDLE_TIMEOUT)
         self._reaper = self._loop.call_later(REAP_INTERVAL, self._reap)

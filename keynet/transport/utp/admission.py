@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from keynet.engine import Buffer
 from keynet.transport.utp.factory import StreamFactory
-from keynet.transport.utp.packet import Packet, PacketType, refusal
+from keynet.transport.utp.packet import Packet, PacketType, decode, refusal
 from keynet.transport.utp.proofs import Proofs
 from keynet.transport.utp.stream import UtpStream
 from keynet.transport.utp.table import StreamTable, is_dialers_id
@@ -63,6 +64,13 @@ class Admission:
         stream = self._factory.make(receive_id, packet, now)
         self._table.add(stream)
         return stream
+
+    def owns(self, datagram: Buffer) -> bool:
+        """Whether a datagram carries the id of a stream here; a SYN is nobody's yet."""
+        packet = decode(memoryview(datagram))
+        if packet is None or packet.type == PacketType.SYN:
+            return False
+        return self._table.find(packet.connection_id) is not None
 
     def owner(self, packet: Packet) -> UtpStream | None:
         """Whose packet it is; who has answered a challenge takes the id over. None: drop it."""

@@ -71,6 +71,7 @@ class Engine:
         self._factory = StreamFactory(link, make_channel, settings, self._mtu, local, self._proofs)
         self._table = StreamTable()
         self._admission = Admission(self._table, self._factory, self._proofs, self._displace)
+        self.owns = self._admission.owns  # the host asks before it refuses a stranger
         self._dirty: dict[UtpStream, None] = {}
         self._deadlines = Deadlines()
         self._events: deque[TransportEvent] = deque()

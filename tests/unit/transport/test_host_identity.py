@@ -13,6 +13,7 @@ import pytest
 from keynet.address import SocketAddress
 from keynet.errors import ClosedError, IdentityError, KeynetError, PeerReplaced, UnclaimedNodeId
 from keynet.identity import Identity
+from keynet.signalling.settings import LinkSettings
 from keynet.testing.clock import run
 from keynet.testing.fakenet import FakeNet
 from keynet.testing.transport.hosts import Hosts, ask, echoing, hosts
@@ -132,13 +133,17 @@ class TestRotation:
         between_hosts(program)
 
 
+PATIENT = LinkSettings(path_timeout=1000.0, loss_timeout=1000.0)
+"""For what outlasts the usual notice of a loss."""
+
+
 class Place:
     """An address at which one node after another runs, and a host that talks to it."""
 
     def __init__(self) -> None:
         self.net = FakeNet()
         self.here = self.net.endpoint()
-        self.host = Host(self.here, identity("dialer"), [transport()])
+        self.host = Host(self.here, identity("dialer"), [transport()], link_settings=PATIENT)
         self.endpoint = self.net.endpoint()
         self.address: SocketAddress = self.endpoint.addresses[0]
 
