@@ -12,7 +12,7 @@ from keynet.rpc.api import GROUP
 from keynet.testing.pytest_plugin import BindingConformance
 from keynet.testing.rpc import CHECKS, BindingFactory, Check, NotApplicable, RuleBroken
 from keynet.testing.rpc.simulated import over_utp
-from tests.conformance.broken.binding_samples import SAMPLES
+from tests.conformance.broken.binding_samples import SAMPLES, LeaksATask
 from tests.conformance.broken.bindings import Sample
 
 pytestmark = pytest.mark.timeout(180)
@@ -76,6 +76,12 @@ def test_what_nobody_would_wait_for_needs_virtual_time() -> None:
     for check in slow:
         with pytest.raises(NotApplicable, match=f"{check.rule}: .* virtual time"):
             check(Sample, sockets=True)
+
+
+def test_a_task_is_not_left_behind_in_real_time_either() -> None:
+    check = next(check for check in CHECKS if check.name == LeaksATask.rejected_by)
+    with pytest.raises(RuleBroken, match="left behind"):
+        check(LeaksATask, sockets=True)
 
 
 def test_rules_are_numbered_once() -> None:
