@@ -72,8 +72,7 @@ async def over_utp(
     try:
         await asyncio.gather(near.start(), far.start())
         await near.connect(other.node_id)
-        while not far.host.connections:  # the proof of the dialer's id is still on its way
-            await asyncio.sleep(LINK.latency)
+        await asyncio.sleep(2 * LINK.latency)  # the proof of the dialer's id is still on its way
         yield SimulatedNetwork(near, one), SimulatedNetwork(far, other)
     finally:
         await asyncio.gather(near.aclose(), far.aclose())
