@@ -29,6 +29,14 @@ class Mapping(Enum):
     """The servers see an address of this machine's own."""
     INDEPENDENT = "endpoint-independent"
     DEPENDENT = "depends on the destination"
+    """On what of it, the servers at hand cannot tell."""
+    ADDRESS = "address-dependent"
+    ADDRESS_AND_PORT = "address and port-dependent"
+
+    @property
+    def is_dependent(self) -> bool:
+        """Whether each peer sees another address: a hole cannot be announced beforehand."""
+        return self in (Mapping.DEPENDENT, Mapping.ADDRESS, Mapping.ADDRESS_AND_PORT)
 
 
 @dataclass(slots=True)

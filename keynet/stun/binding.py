@@ -4,7 +4,8 @@ A **ping** is a Binding request with USERNAME `<to>:<from>`, MESSAGE-INTEGRITY a
 **pong** is its success response, whose XOR-MAPPED-ADDRESS is where the ping came from. Their key
 is the two nodes' own (`keynet.identity.agreement.ping_key`): nobody between them reads anything
 into a ping, or makes one. A Binding request without credentials is a stranger's question for its
-own address, which seeds answer (RFC 8489 section 12).
+own address, which seeds answer (RFC 8489 section 12); it may ask for an answer from another of the
+server's addresses (RFC 5780), and be padded, to find what its NAT and its path let through.
 """
 
 from __future__ import annotations
@@ -23,8 +24,15 @@ TRANSACTION_ID_BYTES = 12
 MAX_MESSAGE = 65507
 PLAIN_PING = 164
 """Bytes of a ping without padding."""
+MAX_GAIN = 3
+"""An answer to a stranger has at most so many times the bytes of its question."""
 
 _PADDING = "PADDING"
+_CHANGE_ADDRESS, _CHANGE_PORT = 0x04, 0x02
+"""In CHANGE-REQUEST (RFC 5780 section 7.2)."""
+
+_ATTRIBUTE_HEADER = 4
+_FINGERPRINT_BYTES = 8
 
 # RFC 5780 section 7.6; aioice's table lacks it.
 stun.ATTRIBUTES_BY_NAME.setdefault(_PADDING, (0x0026, _PADDING, bytes, bytes))
@@ -68,6 +76,12 @@ class Question:
     """A Binding request without credentials: its sender wants to know its own address."""
 
     transaction_id: bytes
+    size: int
+    """Bytes of the datagram: what has come through in one piece, and what an answer may repay."""
+    change_address: bool = False
+    """It wants its answer from the server's other IP address (RFC 5780 section 7.2)."""
+    change_port: bool = False
+    """It wants its answer from the server's other port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +91,7 @@ class Reflection:
     transaction_id: bytes
     mapped: SocketAddress
     other: SocketAddress | None = None
-    """The server's other address (RFC 5780 section 7.4), if it has one."""
+    """The server's other address and port (RFC 5780 section 7.4), if it has them."""
 
 
 def ping(
@@ -109,18 +123,44 @@ def pong(of: Ping, mapped: SocketAddress, key: bytes) -> bytes:
     return bytes(message)
 
 
-def question(transaction_id: bytes) -> bytes:
-    """Ask a STUN server for this socket's address from outside."""
+def question(
+    transaction_id: bytes,
+    *,
+    change_address: bool = False,
+    change_port: bool = False,
+    size: int = 0,
+) -> bytes:
+    """Ask a STUN server for this socket's address from outside, in at least `size` bytes."""
     message = _request(transaction_id, {})
+    if change_address or change_port:
+        flags = _CHANGE_ADDRESS * change_address | _CHANGE_PORT * change_port
+        message.attributes["CHANGE-REQUEST"] = flags
+    bare = len(bytes(message)) + _FINGERPRINT_BYTES + _ATTRIBUTE_HEADER
+    if size >= bare:
+        message.attributes[_PADDING] = bytes(size - bare - (size - bare) % 4)
     message.add_fingerprint()
     return bytes(message)
 
 
-def reflection(of: Question, mapped: SocketAddress, other: SocketAddress | None = None) -> bytes:
-    """Tell a stranger where its question came from. At most three times as long as that."""
+def reflection(
+    of: Question,
+    mapped: SocketAddress,
+    *,
+    origin: SocketAddress | None = None,
+    other: SocketAddress | None = None,
+) -> bytes:
+    """Tell a stranger where its question came from; at most MAX_GAIN times as long as that.
+
+    `other` and `origin` (where the answer is sent from) are RFC 5780's: left out when they would
+    make it longer.
+    """
     message = _response(of.transaction_id, mapped)
-    if other is not None:
-        message.attributes["OTHER-ADDRESS"] = tuple(other)
+    room = MAX_GAIN * of.size - _FINGERPRINT_BYTES
+    for name, address in (("OTHER-ADDRESS", other), ("RESPONSE-ORIGIN", origin)):
+        if address is not None:
+            message.attributes[name] = (address.host.partition("%")[0], address.port)
+            if len(bytes(message)) > room:
+                del message.attributes[name]
     message.add_fingerprint()
     return bytes(message)
 
@@ -145,7 +185,9 @@ def _understood(message: stun.Message, size: int) -> Ping | Pong | Question | Re
     authenticated = "MESSAGE-INTEGRITY" in attributes
     if message.message_class is stun.Class.REQUEST:
         if not authenticated:
-            return Question(message.transaction_id) if size <= _LONGEST_QUESTION else None
+            flags = int(attributes.get("CHANGE-REQUEST", 0))
+            changes = bool(flags & _CHANGE_ADDRESS), bool(flags & _CHANGE_PORT)
+            return Question(message.transaction_id, size, *changes)
         to, _, sender = str(attributes.get("USERNAME", "")).partition(":")
         nominated = "USE-CANDIDATE" in attributes
         ids = NodeId.parse(to), NodeId.parse(sender)
@@ -158,10 +200,6 @@ def _understood(message: stun.Message, size: int) -> Ping | Pong | Question | Re
             return Pong(message.transaction_id, mapped, message)
         return Reflection(message.transaction_id, mapped, _address(attributes.get("OTHER-ADDRESS")))
     return None
-
-
-_LONGEST_QUESTION = HEADER + 512
-"""Bytes; room for what STUN clients add (SOFTWARE, CHANGE-REQUEST, PADDING apart)."""
 
 
 def _address(value: tuple[str, int] | None) -> SocketAddress | None:

@@ -11,6 +11,7 @@ from keynet.address import SocketAddress
 from keynet.identity import Identity
 from keynet.stun import is_stun
 from keynet.stun.binding import (
+    MAX_GAIN,
     PLAIN_PING,
     Ping,
     Pong,
@@ -69,14 +70,45 @@ def test_a_pong_tells_where_the_ping_came_from(seen):
     assert not found.is_authentic(OTHER_KEY)
 
 
-def test_a_strangers_question_is_answered_without_amplification():
+OTHER = SocketAddress("203.0.113.8", 3479)
+OTHER_IPV6 = SocketAddress("2001:db8::8", 3479)
+
+
+@pytest.mark.parametrize(
+    ("seen", "other"), [(SEEN, OTHER), (SocketAddress("2001:db8::7", 1), OTHER_IPV6)]
+)
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_strangers_question_is_answered_without_amplification(seen, other, bare):
     asked = question(TRANSACTION)
+    if bare:
+        asked = bytes(stun.Message(stun.Method.BINDING, stun.Class.REQUEST, TRANSACTION))
     found = read(asked)
-    assert found == Question(TRANSACTION)
-    for seen in (SEEN, SocketAddress("2001:db8::7", 1)):
-        answer = reflection(found, seen, other=seen)
-        assert read(answer) == Reflection(TRANSACTION, seen, seen)
-        assert len(answer) <= 3 * len(asked)
+    assert found == Question(TRANSACTION, len(asked))
+    answer = reflection(found, seen, origin=other, other=other)
+    assert len(answer) <= MAX_GAIN * len(asked)
+    told = read(answer)
+    assert isinstance(told, Reflection)
+    assert told.mapped == seen
+    assert told.other == (None if bare and seen.is_ipv6 else other)
+
+
+@pytest.mark.parametrize("address", [False, True])
+@pytest.mark.parametrize("port", [False, True])
+def test_a_question_says_where_its_answer_is_to_come_from(address, port):
+    found = read(question(TRANSACTION, change_address=address, change_port=port))
+    assert isinstance(found, Question)
+    assert (found.change_address, found.change_port) == (address, port)
+
+
+@pytest.mark.parametrize("size", [0, 28, 32, 576, 1232, 1472, 8972])
+@pytest.mark.parametrize("change", [False, True])
+def test_a_question_is_padded_to_the_size_that_it_probes(size, change):
+    datagram = question(TRANSACTION, change_port=change, size=size)
+    assert is_stun(datagram)
+    assert len(datagram) == max(size, 28 + 8 * change)
+    found = read(datagram)
+    assert isinstance(found, Question)
+    assert found.size == len(datagram)
 
 
 def test_a_pong_without_integrity_is_no_pong():
