@@ -27,13 +27,20 @@ from keynet.node import (
     EventsMissed,
     IdentityChanged,
     NodeEvent,
+    PathChanged,
+    PeerHeard,
+    PeerSilent,
     Ready,
+    SeedChanged,
     Stopped,
     StreamRefused,
     StreamServed,
     Subscription,
     as_json,
 )
+
+OWN_SERVICES = {"keynet", "signalling", "seed"}
+"""What nodes serve to each other of themselves."""
 
 LAST_LINES_TIMEOUT = 1.0
 """Seconds that a closing node waits for its last events to be read."""
@@ -133,7 +140,7 @@ class _PeopleLines:
         if event.services:
             nobody = "nobody yet (--allow NODEID lets a node in, --allow any every node)"
             rows["allowed"] = escape(", ".join(event.allow) or nobody)
-        called = ", ".join(name for name in event.rpc_services if name != "keynet")
+        called = ", ".join(name for name in event.rpc_services if name not in OWN_SERVICES)
         if called:
             nobody = "nobody yet (--allow-call NODEID lets a node, --allow-call any every node)"
             rows["RPC"] = escape(called)
@@ -161,6 +168,17 @@ def _sentence(event: NodeEvent) -> str:
             what = protocol or ("a stream" if service is None else f"port {service}")
             why = escape(reason) if status is None else f"{status} {escape(reason)}"
             return f"[red]refused[/red] {what} to {peer}: {why}"
+        case PathChanged(peer, remote, rtt):
+            trip = f", round trip {rtt * 1000:.1f} ms" if rtt is not None else ""
+            return f"[green]another path[/green] to {peer}: {escape(str(remote))}{trip}"
+        case PeerSilent(peer, reason):
+            return f"[yellow]silent[/yellow]: {peer} ({escape(reason)})"
+        case PeerHeard(peer, silence):
+            return f"[green]heard again[/green]: {peer}, after {silence:.0f} s"
+        case SeedChanged(seed, True, observed, _):
+            return f"[green]registered[/green] at the seed {seed}, seen as {escape(str(observed))}"
+        case SeedChanged(seed, False, _, reason):
+            return f"[yellow]not registered[/yellow] at the seed {seed}: {escape(reason or 'left')}"
         case IdentityChanged(node_id, rotated):
             return (
                 f"the key was rotated: now {node_id}" if rotated else "the certificate was renewed"

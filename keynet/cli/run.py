@@ -69,6 +69,25 @@ RpcOption = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="
 Peer = Annotated[
     list[str] | None, typer.Option(metavar="NODEID@HOST:PORT", help="A peer's UDP address.")
 ]
+Seed = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NODEID@HOST:PORT", help="A seed: register there, ask it for peers."),
+]
+Deny = Annotated[
+    list[str] | None, typer.Option(metavar="NODEID", help="Do not serve this node at all.")
+]
+ConsentInterval = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="Between pings on a path in use. \\[default: 5]"),
+]
+PathTimeout = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="Of silence until a path is given up. \\[default: 8]"),
+]
+LossTimeout = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="Of silence until a peer is lost. \\[default: 15]"),
+]
 Transport = Annotated[
     str | None, typer.Option(metavar="NAME", help="See keynet plugins. \\[default: utp]")
 ]
@@ -114,6 +133,11 @@ def command(
     rpc: Rpc = None,
     rpc_option: RpcOption = None,
     peer: Peer = None,
+    seed: Seed = None,
+    deny: Deny = None,
+    consent_interval: ConsentInterval = None,
+    path_timeout: PathTimeout = None,
+    loss_timeout: LossTimeout = None,
     transport: Transport = None,
     transport_option: TransportOption = None,
     deadline: Deadline = None,

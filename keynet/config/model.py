@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from keynet.address import SocketAddress
+from keynet.address import NodeId, SocketAddress
 from keynet.config.values import (
     ANY,
     Allow,
@@ -55,6 +55,18 @@ class Config:
     """Settings for that binding's factory."""
     peer: tuple[StaticPeer, ...] = ()
     """Peers whose addresses are known outright."""
+    seed: tuple[StaticPeer, ...] = ()
+    """Seeds to register at, and to ask for peers whose addresses are not known."""
+    seeding: bool = False
+    """Be a seed: register nodes, carry their offers, tell strangers where they come from."""
+    deny: tuple[NodeId, ...] = ()
+    """Nodes that are not served at all, whatever the other rules say."""
+    consent_interval: float = 5.0
+    """Seconds between pings on the path in use: less than a NAT on it takes to forget."""
+    path_timeout: float = 8.0
+    """Seconds of silence after which a path is given up for another one."""
+    loss_timeout: float = 15.0
+    """Seconds of silence after which a peer is lost, and whoever uses it is told."""
     transport: str = "utp"
     """The transport that this node dials with."""
     transport_option: tuple[tuple[str, str], ...] = ()
@@ -230,6 +242,12 @@ _READERS: dict[str, Reader] = {
     "rpc": _text,
     "rpc_option": _many(_option),
     "peer": _many(StaticPeer.parse),
+    "seed": _many(StaticPeer.parse),
+    "seeding": _switch,
+    "deny": _many(NodeId.parse),
+    "consent_interval": _seconds,
+    "path_timeout": _seconds,
+    "loss_timeout": _seconds,
     "transport": _text,
     "transport_option": _many(_option),
     "deadline": _seconds,

@@ -7,27 +7,28 @@ and its coalescing, is the host's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from keynet.address import NodeId, SocketAddress
-from keynet.config import StaticPeer
-from keynet.config.values import check_peer_address
 from keynet.errors import ConfigError, DeadlineExceeded, KeynetError, LookupFailed
 from keynet.node.events import DialFailed, NodeEvent
 from keynet.rpc.proxy.api import Target
-from keynet.rpc.proxy.forward import resolve_by_system
+from keynet.udp.path import Path
 
 if TYPE_CHECKING:
+    from keynet.node.statics import Statics
     from keynet.transport.connection import Connection
     from keynet.transport.host import Host
 
-MAX_ADDRESSES = 8
-"""Addresses tried for one peer."""
 ADDRESS_TIMEOUT = 4.0
 """Seconds that one address has to answer, when there is another one to try."""
 DEADLINE_SHARE = 0.95
 """How much of a CONNECT's deadline a dial may take: it ends first, since it can say what failed."""
+
+
+Meet = Callable[[NodeId], Awaitable[Path]]
+"""Gives a validated path to a node. Raises LookupFailed, PunchFailed or IdentityError."""
 
 
 class PeerDialer:
@@ -36,22 +37,20 @@ class PeerDialer:
     def __init__(
         self,
         host: Host,
-        peers: Iterable[StaticPeer],
+        statics: Statics,
         *,
         transport: str,
-        local: Sequence[SocketAddress],
         publish: Callable[[NodeEvent], None],
         deadline: float,
     ) -> None:
-        """`local` are this node's UDP addresses; `deadline` is a whole CONNECT's, in seconds."""
+        """`deadline` is a whole CONNECT's, in seconds."""
+        self.meet: Meet | None = None
+        """Opens a path to a peer whose address is not known, or does not answer."""
         self._host = host
         self._transport = transport
-        self._families = {address.is_ipv6 for address in local}
+        self._statics = statics
         self._publish = publish
         self._timeout = deadline * DEADLINE_SHARE
-        self._peers: dict[NodeId, list[StaticPeer]] = {}
-        for peer in peers:
-            self._peers.setdefault(peer.node_id, []).append(peer)
 
     async def connect(self, target: Target) -> Connection:
         """A live connection to `target.node_id`; `target.port` means nothing here.
@@ -82,7 +81,7 @@ class PeerDialer:
         limit = asyncio.timeout(self._timeout)
         try:
             async with limit:
-                return await self._dial(target.node_id, await self._addresses(target), tried)
+                return await self._reach(target, tried)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -91,32 +90,32 @@ class PeerDialer:
                 "running, is that its address, and can UDP pass?"
             ) from error
 
+    async def _reach(self, target: Target, tried: list[SocketAddress]) -> Connection:
+        """By a path that is open, by an address that is known; else by one that is punched."""
+        addresses = await self._addresses(target)
+        if addresses:
+            try:
+                return await self._dial(target.node_id, addresses, tried)
+            except KeynetError:
+                if target.address is not None or self.meet is None:
+                    raise
+        assert self.meet is not None  # else there were addresses, or an error
+        path = await self.meet(target.node_id)
+        return await self._dial(target.node_id, [path.remote], tried)
+
     async def _addresses(self, target: Target) -> list[SocketAddress]:
+        """Where to dial at once; none when a seed must be asked."""
         if target.address is not None:
             return [target.address]
-        peers = self._peers.get(target.node_id)
-        if peers is None:
-            raise LookupFailed(
-                f"no address is known for {target.node_id}: give one with "
-                f"--peer {target.node_id}@HOST:PORT"
-            )
-        found: list[SocketAddress] = []
-        failure: LookupFailed | None = None
-        for peer in peers:
-            try:
-                found += await resolve_by_system(peer.address.host, peer.address.port)
-            except LookupFailed as error:
-                failure = error
-        if not found and failure is not None:
-            raise failure
-        for address in found:
-            check_peer_address(address)
-        return self._reachable(found)[:MAX_ADDRESSES]
-
-    def _reachable(self, found: list[SocketAddress]) -> list[SocketAddress]:
-        """Those that a socket of this node has the family for; all when none is, so as to fail."""
-        distinct = list(dict.fromkeys(found))
-        return [address for address in distinct if address.is_ipv6 in self._families] or distinct
+        link = self._host.links.get(target.node_id)
+        if link is not None and link.path is not None:
+            return [link.path.remote]
+        if target.node_id in self._statics or self.meet is not None:
+            return await self._statics.addresses(target.node_id)
+        raise LookupFailed(
+            f"no address is known for {target.node_id}: give one with "
+            f"--peer {target.node_id}@HOST:PORT, or a seed that knows it with --seed"
+        )
 
     async def _dial(
         self, node_id: NodeId, addresses: list[SocketAddress], tried: list[SocketAddress]
@@ -124,7 +123,8 @@ class PeerDialer:
         failure: KeynetError = LookupFailed(f"no address is known for {node_id}")
         for address in addresses:
             tried.append(address)
-            patience = None if address == addresses[-1] else ADDRESS_TIMEOUT
+            others = address != addresses[-1] or self.meet is not None
+            patience = ADDRESS_TIMEOUT if others else None
             try:
                 async with asyncio.timeout(patience):
                     return await self._host.connect(node_id, address, transport=self._transport)

@@ -104,6 +104,46 @@ class StreamRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class PathChanged:
+    """A peer is reached another way from now on; its streams go on."""
+
+    peer: NodeId
+    remote: SocketAddress
+    """Where its datagrams go."""
+    rtt: float | None
+    """The measured round trip in seconds, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSilent:
+    """A connected peer misses its first pong: a loss is feared, other ways are tried."""
+
+    peer: NodeId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHeard:
+    """A peer that was silent is heard again."""
+
+    peer: NodeId
+    silence: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeedChanged:
+    """A seed registered this node, or lost it."""
+
+    seed: NodeId
+    registered: bool
+    observed: SocketAddress | None
+    """This node's address as the seed sees it."""
+    reason: str | None
+    """Why it is not registered; None when it is, or left."""
+
+
+@dataclass(frozen=True, slots=True)
 class IdentityChanged:
     """The node's certificate was renewed, or its key rotated; new connections show the new one."""
 
@@ -133,6 +173,10 @@ NodeEvent = (
     | DialFailed
     | StreamServed
     | StreamRefused
+    | PathChanged
+    | PeerSilent
+    | PeerHeard
+    | SeedChanged
     | IdentityChanged
     | EventsMissed
     | Stopped

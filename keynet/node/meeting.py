@@ -20,6 +20,7 @@ from keynet.identity import Identity, PeerIdentity
 from keynet.signalling.answering import Answering
 from keynet.signalling.asking import Asking, SeedChannel
 from keynet.signalling.candidate import Candidate, CandidateKind, best, candidate, for_peer
+from keynet.signalling.link import Link
 from keynet.signalling.link_events import (
     LinkEvent,
     LinkLost,
@@ -29,12 +30,14 @@ from keynet.signalling.link_events import (
 )
 from keynet.signalling.links import Links
 from keynet.signalling.messages import Offer
-from keynet.signalling.link import Link
-from keynet.signalling.puncher import Outcome
+from keynet.signalling.puncher import Outcome, PunchSettings
 from keynet.udp.path import Path
 
 REMEMBERED = 256
 """Peers whose latest attempt is kept for `why`."""
+
+ONE_PING = PunchSettings(pauses=(5.0,), attempts=1)
+"""For addresses that are tried again and again anyway."""
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +123,7 @@ class Meeting:
         Raises KeyMismatch or ConnectError.
         """
         statics = [candidate(CandidateKind.STATIC, one, n) for n, one in enumerate(addresses)]
-        self._links.punch(node_id, statics)
+        self._links.punch(node_id, statics, settings=ONE_PING)
 
     def answer(self, sealed: bytes, wait: float) -> bytes:
         """Answer an offer, and begin to punch. Raises RemoteProtocolError or IdentityError."""
@@ -171,7 +174,7 @@ class Meeting:
                 if not opened:
                     self._fail(link.peer, PunchFailed(f"{link.peer.short}: {reason}"))
             case PunchWanted():
-                self._punch_again(link.peer)
+                self.punch_again(link.peer)
             case LinkLost(reason):
                 self._fail(link.peer, PunchFailed(reason))
 
@@ -180,7 +183,8 @@ class Meeting:
             if not waiter.done():
                 waiter.set_exception(error)
 
-    def _punch_again(self, peer: NodeId) -> None:
+    def punch_again(self, peer: NodeId) -> None:
+        """Ask a linked peer, through seeds, to punch once more; in the background."""
         if peer not in self._again and self._seeds():
             task = asyncio.create_task(self._ask_again(peer), name=f"punch {peer.short} again")
             self._again[peer] = task

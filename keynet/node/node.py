@@ -18,20 +18,24 @@ from typing import Self
 from keynet.address import NodeId, SocketAddress
 from keynet.config import Config, UnixPath
 from keynet.config.values import LocalAddress
-from keynet.errors import (
-    ClosedError,
-    ConfigError,
-    KeynetError,
-    LocalProtocolError,
-)
+from keynet.errors import ClosedError, ConfigError, KeynetError, LocalProtocolError
 from keynet.identity import Identity, IdentityStore
 from keynet.node.dialer import PeerDialer
 from keynet.node.events import Events, IdentityChanged, NodeEvent, Ready, Stopped
 from keynet.node.loading import load_service
 from keynet.node.network import NodeNetwork
-from keynet.node.pieces import access, bind_sockets, call_access, transports_of, written
+from keynet.node.pieces import (
+    access,
+    bind_sockets,
+    call_access,
+    link_settings,
+    transports_of,
+    written,
+)
 from keynet.node.rpc import Rpc, bindings_of
 from keynet.node.serving import Serving
+from keynet.node.signalling import Signalling
+from keynet.node.statics import Statics
 from keynet.node.token import kept_token, new_token
 from keynet.rpc import limits as of_calls
 from keynet.rpc.access import CallAccess
@@ -106,12 +110,16 @@ class Node:
     # Set by `start`: the pieces, for who composes further.
     endpoint: Endpoint
     host: Host
+    statics: Statics
+    """Peers whose addresses are known outright; may be changed at any time."""
     dialer: PeerDialer
     serving: Serving
     network: NodeNetwork
     """What RPC bindings are given."""
     rpc: Rpc
     """The bindings that run, and what each gave for its server."""
+    signalling: Signalling
+    """Seeds, offers, paths: who is met where, and why not."""
     forward_proxy: ForwardProxy
     """Its `audit` tells who of this machine is connected to which peer's service."""
     reverse_proxy: ReverseProxy
@@ -248,19 +256,27 @@ class Node:
         self.endpoint = self._given_endpoint or await bind_sockets(self.config.listen)
         self._stack.callback(self.endpoint.close)
         limits = Limits(per_network=self.config.connections_per_network)
-        self.host = Host(self.endpoint, identity, transports, limits)
+        self.host = Host(
+            self.endpoint,
+            identity,
+            transports,
+            limits,
+            link_settings=link_settings(self.config),
+            answers_strangers=self.config.seeding,
+        )
         self._stack.push_async_callback(self.host.aclose)
         self._open_reverse_proxy()
+        self.statics = Statics(self.config.peer, self.endpoint.addresses, self.config.seed)
         self.dialer = PeerDialer(
             self.host,
-            self.config.peer,
+            self.statics,
             transport=self.config.transport,
-            local=self.endpoint.addresses,
             publish=self._publish,
             deadline=self.config.deadline,
         )
         await self._open_forward_proxy()
         await self._open_rpc(bindings)
+        self._open_signalling()
         self._run(self._accept_connections(), "accept connections")
         self._run(self._renew_certificate(), "renew certificate")
 
@@ -305,6 +321,23 @@ class Node:
         self._stack.push_async_callback(self.rpc.aclose, self.config.grace)
         await self.rpc.start()
 
+    def _open_signalling(self) -> None:
+        self.signalling = Signalling(
+            self.config,
+            self.host,
+            self.endpoint.addresses,
+            self.reverse_proxy.access,
+            self.statics,
+            self.client,
+            self._publish,
+        )
+        if self.config.seed:
+            self.dialer.meet = self.signalling.meeting.open_path
+        for service in self.signalling.services:
+            self.serve(service)
+        self._stack.push_async_callback(self.signalling.aclose)
+        self.signalling.start()
+
     def _choose_token(self) -> str | None:
         if self.config.proxy_token is not None or self.config.proxy is None:
             return self.config.proxy_token
@@ -316,6 +349,7 @@ class Node:
 
     def _publish(self, event: NodeEvent) -> None:
         self.network.note(event)
+        self.signalling.note(event)
         self.events.publish(event)
 
     def _run(self, work: Coroutine[None, None, None], name: str) -> None:
@@ -325,7 +359,11 @@ class Node:
     async def _accept_connections(self) -> None:
         try:
             while True:
-                self.serving.adopt(await self.host.accept())
+                connection = await self.host.accept()
+                if self.signalling.refuses(connection.peer):
+                    connection.close()
+                else:
+                    self.serving.adopt(connection)
         except ClosedError as error:
             if not self._closed:  # the sockets themselves broke
                 self.failure = error
@@ -349,6 +387,7 @@ class Node:
     def _use(self, identity: Identity, *, rotated: bool) -> None:
         self.host.identity = identity
         self.reverse_proxy.local_ids = identity.lineage
+        self.signalling.identity_changed()
         self.calls.owner = identity.node_id
         self.events.publish(IdentityChanged(identity.node_id, rotated))
 

@@ -14,6 +14,7 @@ from keynet.config import Allow, AllowCalls, Config
 from keynet.errors import ConfigError
 from keynet.rpc.access import CallAccess
 from keynet.rpc.proxy.services import Access
+from keynet.signalling.settings import LinkSettings
 from keynet.transport.api import GROUP, Transport
 from keynet.udp.api import Endpoint
 from keynet.udp.endpoint import bind
@@ -54,6 +55,15 @@ def transports_of(config: Config) -> list[Transport]:
     if config.transport == BUILT_IN_TRANSPORT:
         return [chosen]
     return [chosen, plugins.create(GROUP, BUILT_IN_TRANSPORT, Transport)]
+
+
+def link_settings(config: Config) -> LinkSettings:
+    """How links are held and given up. Raises ConfigError when the settings contradict."""
+    return LinkSettings(
+        consent_interval=config.consent_interval,
+        path_timeout=config.path_timeout,
+        loss_timeout=config.loss_timeout,
+    )
 
 
 def access(config: Config) -> Access:

@@ -16,11 +16,11 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from keynet.address import NodeId, SocketAddress
-from keynet.rates import Rates
 from keynet.signalling.link_events import (
     LinkEvent,
     LinkLost,
     LinkRecovered,
+    MappingChanged,
     PathDied,
     PathSelected,
     PathValidated,
@@ -28,20 +28,20 @@ from keynet.signalling.link_events import (
     PunchWanted,
 )
 from keynet.signalling.path_state import SAFE_MTU, PathState, rank
-from keynet.signalling.pings import Answered, Pings, Probe
+from keynet.signalling.pings import Answered, Pings, Pongs, Probe
 from keynet.signalling.puncher import Puncher
 from keynet.signalling.settings import LinkSettings
+from keynet.signalling.silence import Silence
 from keynet.signalling.size_search import SizeSearch
-from keynet.stun.binding import Ping, Pong, pong
+from keynet.stun.binding import Ping, Pong
 from keynet.udp.path import Path
 
 MAX_PATHS = 8
 """Of one peer; the worst of those at rest goes first."""
-PONG_RATE, PONG_BURST = 20.0, 40.0
-"""Pings of one source that are answered: a second, and at once."""
-
 _PUNCH_PAUSES = (2.0,)
 """One ping, which is waited for so long: the puncher sends the next ones itself."""
+_SETTLING = 0.5
+"""Seconds after a handshake in which the peer may not know of the link yet."""
 _ASK_BACK_PAUSES = (0.3, 0.9)
 """Pings towards an address that a ping has come from: with the pong, at most three times its
 bytes."""
@@ -71,10 +71,7 @@ class Link:
         """The punching under way, or the last one: its outcomes stay to be looked at."""
         self.counters: Counter[str] = Counter()
         self.opened_at = now
-        self.heard_at = now
-        """The last authentic arrival over any path."""
         self.closed = False
-        self._key = key
         self._settings = settings
         self._rng = rng
         self._pings = Pings(local, peer, key, random)
@@ -83,11 +80,8 @@ class Link:
         self._in_use: PathState | None = None
         self._nominated: SocketAddress | None = None
         """What the controlling peer chose, before it was validated here."""
-        self._alarmed = False
-        self._had_path = False
-        self._lost = False
-        self._own_fault: str | None = None
-        self._pongs: Rates[SocketAddress] = Rates(PONG_RATE, PONG_BURST, most=64)
+        self._silence = Silence(now, settings.loss_timeout)
+        self._pongs = Pongs(key)
         self._outbox: deque[tuple[Path, bytes]] = deque(maxlen=256)
         self._events: deque[LinkEvent] = deque()
 
@@ -102,6 +96,21 @@ class Link:
     def rtt(self) -> float | None:
         """The round trip of the path in use, smoothed, in seconds."""
         return self._in_use.rtt if self._in_use is not None else None
+
+    @property
+    def mapped(self) -> SocketAddress | None:
+        """This node's address on the path in use, as the peer sees it."""
+        return self._in_use.mapped if self._in_use is not None else None
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether the path in use misses a pong, or there is none any more."""
+        return self._silence.feared
+
+    @property
+    def heard_at(self) -> float:
+        """The last authentic arrival over any path."""
+        return self._silence.heard_at
 
     @property
     def paths(self) -> tuple[PathState, ...]:
@@ -122,10 +131,13 @@ class Link:
             self._drive_puncher(now)
 
     def add_path(self, path: Path, now: float, rtt: float | None = None) -> None:
-        """A path that a secure handshake has just validated."""
+        """A path that a secure handshake has just validated: this side's may be done first."""
         if not self.closed:
             self._validated(path, now, rtt)
             self.heard(path.remote, now)
+            state = self._paths[path.remote]
+            state.ping_at = min(state.ping_at, now + _SETTLING)
+            state.search_at = max(state.search_at, now + 2 * _SETTLING)
 
     def heard(self, source: SocketAddress, now: float) -> None:
         """An authenticated datagram of the peer came from `source`."""
@@ -133,9 +145,8 @@ class Link:
         if state is None or self.closed:
             return
         state.heard(now)
-        silence, self.heard_at = now - self.heard_at, max(self.heard_at, now)
-        if self._alarmed and state is self._in_use:
-            self._alarmed = False
+        silence = self._silence.heard(now, in_use=state is self._in_use)
+        if silence is not None:
             self._events.append(LinkRecovered(state.path, silence))
 
     def receive(self, message: Ping | Pong, path: Path, now: float) -> None:
@@ -144,10 +155,14 @@ class Link:
             return
         if isinstance(message, Pong):
             self._receive_pong(message, path, now)
-        elif message.is_authentic(self._key):
-            self._receive_ping(message, path, now)
         else:
-            self.counters["forged pings"] += 1
+            self._receive_ping(message, path, now)
+
+    def ask_now(self, now: float) -> None:
+        """Ping the path in use without waiting for its time."""
+        if self._in_use is not None and self._in_use.probe is None:
+            self._in_use.ping_at = now
+            self.handle_deadline(now)
 
     def failed(self, path: Path, reason: str) -> None:
         """A ping over `path` could not be sent."""
@@ -156,7 +171,7 @@ class Link:
 
     def network_down(self, reason: str | None) -> None:
         """This node's own network is down, or is up again (None): whose fault a loss will be."""
-        self._own_fault = reason
+        self._silence.own_fault = reason
 
     def close(self) -> None:
         """No more pings, pongs or events. Idempotent."""
@@ -187,15 +202,12 @@ class Link:
         """When to call `handle_deadline`; None when nothing waits for time."""
         if self.closed:
             return None
-        times = [self._pings.next_deadline()]
-        if self.puncher is not None:
-            times.append(self.puncher.next_deadline())
+        punching = self.puncher.next_deadline() if self.puncher is not None else None
+        times = [self._pings.next_deadline(), self._silence.next_deadline(), punching]
         for state in self._paths.values():
             times += [self._dead_at(state), state.ping_at if state.probe is None else None]
             if state is self._in_use and state.size_probe is None:
                 times.append(state.search_at)
-        if self._had_path and not self._lost:
-            times.append(self.heard_at + self._settings.loss_timeout)
         return min((at for at in times if at is not None), default=None)
 
     def handle_deadline(self, now: float) -> None:
@@ -214,10 +226,9 @@ class Link:
     # Pings and pongs
 
     def _receive_ping(self, ping: Ping, path: Path, now: float) -> None:
-        if self._pongs.take(path.remote, now):
-            self.counters["pings above the rate"] += 1
+        if (answer := self._pongs.answer(ping, path.remote, now, self.counters)) is None:
             return
-        self._outbox.append((path, pong(ping, path.remote, self._key)))
+        self._outbox.append((path, answer))
         state = self._paths.get(path.remote)
         if state is None:
             self._ask_back(path, now)
@@ -248,6 +259,9 @@ class Link:
 
     def _learnt(self, answered: Answered, state: PathState, now: float) -> None:
         probe = answered.probe
+        if state.mapped is not None and state.mapped != answered.mapped:
+            self._events.append(MappingChanged(state.path, answered.mapped))
+        state.mapped = answered.mapped
         if probe is state.probe:
             state.probe = None
         if probe is state.size_probe:
@@ -288,7 +302,9 @@ class Link:
             self._make_room()
             state = PathState(path, now, now + self._interval(standby=True), search_at=now)
             self._paths[path.remote] = state
-            self._had_path = True
+            self._silence.begin()
+            if self._in_use is not None:
+                self._in_use.ping_at = min(self._in_use.ping_at, now)  # is it still that way?
             self._events.append(PathValidated(path, rtt))
         state.path = path
         if rtt is not None:
@@ -301,9 +317,8 @@ class Link:
     def _make_room(self) -> None:
         if len(self._paths) < MAX_PATHS:
             return
-        at_rest = [state for state in self._paths.values() if state is not self._in_use]
-        worst = min(at_rest, key=lambda state: state.heard_at)
-        self._drop(worst)
+        at_rest = (state for state in self._paths.values() if state is not self._in_use)
+        self._drop(min(at_rest, key=lambda state: state.heard_at))
 
     def _drop(self, state: PathState) -> None:
         for probe in (state.probe, state.size_probe):
@@ -312,14 +327,19 @@ class Link:
         del self._paths[state.path.remote]
 
     def _choose(self, now: float) -> None:
-        """Take what there is when nothing is in use; the controlling side looks for better."""
+        """Take what there is when nothing that works is in use; the controlling side looks for
+        better, and says so."""
         best = min(self._paths.values(), key=rank, default=None)
         current = self._in_use
         if best is None or best is current:
             return
-        if current is None:
+        if current is None or (current.failing and not best.failing):
             self._select(best)
-        if self.controlling and best.is_better(current, self._settings.better):
+        if (
+            self.controlling
+            and best.rtt is not None
+            and best.is_better(current, self._settings.better)
+        ):
             self._nominate(best, now)
 
     def _nominate(self, state: PathState, now: float) -> None:
@@ -341,14 +361,10 @@ class Link:
     # Time
 
     def _interval(self, *, standby: bool) -> float:
-        settings = self._settings
-        interval = settings.standby_interval if standby else settings.consent_interval
-        return interval * self._rng.uniform(0.8, 1.2)
+        return self._settings.interval(standby=standby) * self._rng.uniform(0.8, 1.2)
 
     def _dead_at(self, state: PathState) -> float:
-        settings = self._settings
-        limit = settings.path_timeout if state is self._in_use else settings.standby_timeout
-        return state.heard_at + limit
+        return state.heard_at + self._settings.timeout(standby=state is not self._in_use)
 
     def _keep(self, state: PathState, now: float) -> None:
         """Ping a path when it is time to; bury it when it has been silent for too long."""
@@ -365,8 +381,7 @@ class Link:
             self._alarm(state, now)
 
     def _alarm(self, state: PathState, now: float) -> None:
-        if not self._alarmed:
-            self._alarmed = True
+        if self._silence.fear():
             self._events.append(PunchWanted(f"no pong came over {state.path.remote}"))
             self._choose(now)
 
@@ -380,12 +395,6 @@ class Link:
             self._choose(now)
 
     def _look_for_loss(self, now: float) -> None:
-        silence = now - self.heard_at
-        if self._lost or silence < self._settings.loss_timeout or not self._had_path:
-            return
-        reason = f"the peer has not been heard for {silence:.0f} s"
-        if self._own_fault is not None:
-            reason = f"this node's own network is down: {self._own_fault}"
-        self._pings.clear()
-        self._lost = True
-        self._events.append(LinkLost(reason))
+        if self._silence.is_loss(now):
+            self._pings.clear()
+            self._events.append(LinkLost(self._silence.reason(now)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keynet.address import SocketAddress
 from keynet.udp.path import Path
 
 
@@ -64,6 +65,21 @@ class LinkLost:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class MappingChanged:
+    """The peer sees this node at another address than before: its NAT maps anew, or it moved."""
+
+    path: Path
+    mapped: SocketAddress
+
+
 LinkEvent = (
-    PathValidated | PathSelected | PathDied | PunchWanted | PunchEnded | LinkRecovered | LinkLost
+    PathValidated
+    | PathSelected
+    | PathDied
+    | PunchWanted
+    | PunchEnded
+    | LinkRecovered
+    | MappingChanged
+    | LinkLost
 )

@@ -98,7 +98,11 @@ class Links:
         return link
 
     def punch(
-        self, node_id: NodeId, candidates: Iterable[Candidate], start_in: float = 0.0
+        self,
+        node_id: NodeId,
+        candidates: Iterable[Candidate],
+        start_in: float = 0.0,
+        settings: PunchSettings | None = None,
     ) -> Link:
         """Try a peer's addresses, from `start_in` seconds on. The owner hears what opens.
 
@@ -109,7 +113,7 @@ class Links:
         puncher = Puncher(
             candidates,
             now + start_in,
-            settings=self._punching,
+            settings=settings or self._punching,
             families=frozenset(6 if one.is_ipv6 else 4 for one in self._endpoint.addresses),
             loopback=self.loopback,
             rng=self._rng,
@@ -125,6 +129,14 @@ class Links:
         link.add_path(path, now, rtt)
         self._after(link, now)
         return link
+
+    def ask_now(self, node_id: NodeId) -> None:
+        """Ping a peer without waiting for its time: whether it answers, and what it sees."""
+        link = self._links.get(node_id)
+        if link is not None:
+            now = self._loop.time()
+            link.ask_now(now)
+            self._after(link, now)
 
     def drop(self, node_id: NodeId) -> None:
         """Hold the link no more; its owner hears nothing further. Idempotent."""

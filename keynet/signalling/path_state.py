@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from keynet.address import SocketAddress
 from keynet.signalling.pings import Probe
 from keynet.udp.path import Path
 
@@ -28,6 +29,8 @@ class PathState:
     """When it is to be pinged again."""
     rtt: float | None = None
     """Smoothed, in seconds."""
+    mapped: SocketAddress | None = None
+    """This node's address on it, as the peer sees it."""
     mtu: int = SAFE_MTU
     """The largest datagram that has come through whole, in bytes."""
     search_at: float = 0.0

@@ -7,11 +7,13 @@ answer means, is the link's and the puncher's affair.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from keynet.address import NodeId, SocketAddress
-from keynet.stun.binding import TRANSACTION_ID_BYTES, Pong, ping
+from keynet.rates import Rates
+from keynet.stun.binding import TRANSACTION_ID_BYTES, Ping, Pong, ping, pong
 from keynet.udp.path import Path
 
 MAX_PROBES = 128
@@ -19,6 +21,10 @@ MAX_PROBES = 128
 
 RETRANSMISSIONS = (0.5, 1.0, 2.0)
 """Seconds between the pings of a probe, and then after the last one."""
+
+
+PONG_RATE, PONG_BURST = 20.0, 40.0
+"""Pings of one source that are answered: a second, and at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -148,3 +154,23 @@ class Pings:
             nominate=probe.nominate,
             size=probe.size,
         )
+
+
+class Pongs:
+    """Answers one peer's pings, as often as an honest peer has need of."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._rates: Rates[SocketAddress] = Rates(PONG_RATE, PONG_BURST, most=64)
+
+    def answer(
+        self, message: Ping, source: SocketAddress, now: float, counters: Counter[str]
+    ) -> bytes | None:
+        """The pong for a ping from `source`; None, and counted, for one that deserves none."""
+        if not message.is_authentic(self._key):
+            counters["forged pings"] += 1
+            return None
+        if self._rates.take(source, now):
+            counters["pings above the rate"] += 1
+            return None
+        return pong(message, source, self._key)

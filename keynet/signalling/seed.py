@@ -21,7 +21,7 @@ from keynet.signalling.registry import Entry, Registry
 PERMISSION_DENIED, RESOURCE_EXHAUSTED = 7, 8
 """Of gRPC's status codes, which RpcError carries."""
 
-Deliver = Callable[[NodeId, bytes, float], Awaitable[bytes]]
+Deliver = Callable[[PeerIdentity, bytes, float], Awaitable[bytes]]
 """Gives a sealed offer to a registered node, with the seconds that it should wait before it
 punches; returns its sealed answer. Raises a KeynetError when the node is not to be reached."""
 
@@ -113,9 +113,9 @@ class Seed:
         if len(sealed) > MAX_BLOB:
             self.counters["refused: too large"] += 1
             raise RemoteProtocolError(f"an offer has at most {MAX_BLOB} bytes")
-        recipient = self._entry(to, now).peer.node_id
-        ways = (self._round_trip(peer.node_id) or 0.0) + (self._round_trip(recipient) or 0.0)
-        answer = await self._deliver(recipient, sealed, min(MAX_WAIT, ways / 2))
+        recipient = self._entry(to, now).peer
+        trips = (self._round_trip(one.node_id) or 0.0 for one in (peer, recipient))
+        answer = await self._deliver(recipient, sealed, min(MAX_WAIT, sum(trips) / 2))
         if len(answer) > MAX_BLOB:
             self.counters["refused: too large"] += 1
             raise RemoteProtocolError(f"an answer has at most {MAX_BLOB} bytes")

@@ -38,3 +38,11 @@ class LinkSettings:
                 f"({self.path_timeout:g} s), and dead before its peer is lost "
                 f"({self.loss_timeout:g} s)"
             )
+
+    def interval(self, *, standby: bool) -> float:
+        """Between pings on a path."""
+        return self.standby_interval if standby else self.consent_interval
+
+    def timeout(self, *, standby: bool) -> float:
+        """Of silence until a path is dead."""
+        return self.standby_timeout if standby else self.path_timeout

@@ -70,15 +70,14 @@ class Host:
         link_settings: LinkSettings | None = None,
         answers_strangers: bool = False,
     ) -> None:
-        """`transports` in order of preference; the first one dials by default.
-
-        `answers_strangers` tells whoever asks by STUN where it comes from, as a seed does.
-        """
+        """`transports` in order of preference; the first one dials by default. A seed
+        `answers_strangers`: it tells whoever asks by STUN where the question came from."""
         if not transports:
             raise ConfigError("a host needs at least one transport")
         self._identity = identity
         self._endpoint = endpoint
         self._transports = {transport.name: transport for transport in transports}
+        self.transports = tuple(self._transports)
         self._loop = asyncio.get_running_loop()
         self._demux: Demultiplexer[Connection] = Demultiplexer(transports)
         self.links = Links(
@@ -239,8 +238,8 @@ class Host:
         self._closed = True
         self._reaper.cancel()
         self._arrived.end(LocallyClosed("the host is closed"))
-        await asyncio.gather(*(c.aclose() for c in self._connections))
         self.links.close()
+        await asyncio.gather(*(c.aclose() for c in self._connections))
 
     def stats(self) -> dict[str, int]:
         """Counters and gauges for people."""

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable
 
 from keynet.errors import ClosedError, ConnectionLost, KeynetError
+from keynet.signalling.settings import LinkSettings
 from keynet.testing.clock import run
 from keynet.testing.fakenet import FakeNet
 from keynet.testing.link import LinkModel
@@ -19,6 +20,8 @@ from keynet.transport.host import Host
 from keynet.transport.stream import Stream
 
 CHUNK = 65536
+PATIENT = LinkSettings(path_timeout=1e6, loss_timeout=1e6)
+"""Links that notice no loss: what a dead path does is the transport's to notice here."""
 
 
 class Hosts:
@@ -27,8 +30,10 @@ class Hosts:
     def __init__(self, make: TransportFactory, link: LinkModel | None) -> None:
         self.net = FakeNet(0, link)
         self.endpoints = self.net.endpoint(), self.net.endpoint()
-        self.dialer = Host(self.endpoints[0], identity("dialer"), [make()])
-        self.listener = Host(self.endpoints[1], identity("listener"), [make()])
+        self.dialer, self.listener = (
+            Host(endpoint, identity(name), [make()], link_settings=PATIENT)
+            for endpoint, name in zip(self.endpoints, ("dialer", "listener"), strict=True)
+        )
 
     async def connect(self) -> Connection:
         node_id = self.listener.identity.node_id

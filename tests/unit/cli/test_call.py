@@ -212,7 +212,7 @@ class TestServices:
 
     async def test_as_json(self, ask: Ask) -> None:
         found = json.loads((await ask("services", "--json")).out)
-        assert [service["name"] for service in found] == ["greeter", "keynet"]
+        assert [service["name"] for service in found] == ["greeter", "keynet", "signalling"]
         methods = {method["name"]: method for method in found[0]["methods"]}
         assert methods["greeter.first"]["kind"] == "duplex"
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from keynet.address import NodeId, SocketAddress
 from keynet.config import StaticPeer
 from keynet.errors import ConfigError, DeadlineExceeded, HandshakeFailed, LookupFailed
-from keynet.node.dialer import ADDRESS_TIMEOUT, MAX_ADDRESSES, PeerDialer
+from keynet.node.dialer import ADDRESS_TIMEOUT, PeerDialer
 from keynet.node.events import DialFailed, NodeEvent
+from keynet.node.statics import MAX_ADDRESSES, Statics
 from keynet.rpc.proxy.api import Target
 from keynet.testing.clock import run
+from keynet.udp.path import Path
 
 PEER = NodeId(bytes(32))
 OWN, OWN_BEFORE = NodeId(b"\1" * 32), NodeId(b"\2" * 32)
@@ -30,6 +33,7 @@ class FakeHost:
         self.identity = SimpleNamespace(lineage=(OWN, OWN_BEFORE))
         self.dialled: list[SocketAddress] = []
         self.live: Any = None
+        self.links: dict[NodeId, Any] = {}
 
     def connection(self, node_id: NodeId) -> Any:
         return self.live
@@ -48,9 +52,8 @@ def dialer(
     static = [StaticPeer.parse(f"{PEER}@{address}") for address in peers]
     made = PeerDialer(
         host,  # type: ignore[arg-type]
-        static,
+        Statics(static, local),
         transport="utp",
-        local=local,
         publish=events.append,
         deadline=15.0,
     )
@@ -131,9 +134,9 @@ async def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> 
     async def nothing(host: str, port: int) -> list[SocketAddress]:
         raise LookupFailed(f"no address is known for {host}")
 
-    monkeypatch.setattr("keynet.node.dialer.resolve_by_system", nothing)
+    monkeypatch.setattr("keynet.node.statics.resolve_by_system", nothing)
     made, _ = dialer(FakeHost())
-    made._peers[PEER] = [StaticPeer.parse(f"{PEER}@gone.example:1")]
+    made._statics.add(StaticPeer.parse(f"{PEER}@gone.example:1"))
     with pytest.raises(LookupFailed, match=r"gone\.example"):
         await made.connect(Target(PEER))
 
@@ -182,7 +185,51 @@ async def test_a_name_that_stands_for_many(monkeypatch: pytest.MonkeyPatch) -> N
     async def many(host: str, port: int) -> list[SocketAddress]:
         return [SocketAddress("224.0.0.1", port)]
 
-    monkeypatch.setattr("keynet.node.dialer.resolve_by_system", many)
+    monkeypatch.setattr("keynet.node.statics.resolve_by_system", many)
     made, _ = dialer(FakeHost(), V4)
     with pytest.raises(ConfigError, match="multicast"):
         await made.connect(Target(PEER))
+
+
+# Peers that are met.
+
+
+async def test_a_path_that_is_open_is_taken_before_any_address() -> None:
+    host = FakeHost(V6)
+    made, _ = dialer(host, V4)
+    host.links[PEER] = SimpleNamespace(path=Path(V6))
+    assert (await made.connect(Target(PEER))).remote == V6
+    assert host.dialled == [V6]
+
+
+async def test_a_peer_without_an_address_is_met() -> None:
+    host = FakeHost(V6)
+    made, _ = dialer(host)
+    made.meet = AsyncMock(return_value=Path(V6))
+    assert (await made.connect(Target(PEER))).remote == V6
+    made.meet.assert_awaited_once_with(PEER)
+
+
+async def test_a_peer_whose_addresses_are_silent_is_met() -> None:
+    host = FakeHost(V6)
+    made, events = dialer(host, V4)
+    made.meet = AsyncMock(return_value=Path(V6))
+    assert (await made.connect(Target(PEER))).remote == V6
+    assert host.dialled == [V4, V6]
+    assert events == []
+
+
+async def test_an_address_that_was_given_outright_is_all_that_counts() -> None:
+    made, _ = dialer(FakeHost())
+    made.meet = AsyncMock(return_value=Path(V6))
+    with pytest.raises(HandshakeFailed):
+        await made.connect(Target(PEER, V4))
+    made.meet.assert_not_awaited()
+
+
+async def test_why_a_peer_is_not_met_is_told() -> None:
+    made, events = dialer(FakeHost())
+    made.meet = AsyncMock(side_effect=LookupFailed("the seed does not know it"))
+    with pytest.raises(LookupFailed, match="does not know"):
+        await made.connect(Target(PEER))
+    assert events == [DialFailed(PEER, "the seed does not know it", ())]

@@ -78,7 +78,7 @@ async def test_events_in_order(make_node: MakeNode, echo_port: int) -> None:
         own, address = front.node_id, front.endpoint.addresses[0]
         proxy = str(front.proxy)
     seen = [event async for event in of_front]
-    assert seen[0] == Ready(own, (address,), proxy, {}, (), ("keynet",))
+    assert seen[0] == Ready(own, (address,), proxy, {}, (), ("keynet", "signalling"))
     opened = seen[1]
     assert isinstance(opened, ConnectionOpened)
     assert (opened.peer, opened.dialed, opened.transport) == (behind.node_id, True, "utp")

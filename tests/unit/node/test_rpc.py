@@ -230,7 +230,7 @@ class TestOwnService:
             assert all(isinstance(one, ServiceInfo) for one in found)
             return [method.name for one in found for method in one.methods]
 
-        own = ["keynet.ping", "keynet.services"]
+        own = ["keynet.ping", "keynet.services", "signalling.deliver"]
         assert await names() == [*own, *(f"sums.{m.name}" for m in sorted_methods())]
         behind.calls.disallow(front.node_id)
         assert await names() == own

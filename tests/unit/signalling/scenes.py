@@ -9,9 +9,9 @@ from keynet.address import SocketAddress
 from keynet.engine import Datagrams
 from keynet.identity import Identity
 from keynet.signalling.candidate import Candidate, CandidateKind, candidate
+from keynet.signalling.link import Link
 from keynet.signalling.link_events import LinkEvent, PathSelected
 from keynet.signalling.links import Links
-from keynet.signalling.link import Link
 from keynet.signalling.settings import LinkSettings
 from keynet.stun.binding import Reflection, question
 from keynet.testing.fakenet import FakeEndpoint, FakeNet

@@ -6,7 +6,7 @@ import pytest
 
 from keynet.address import NodeId
 from keynet.errors import BrokenLink, LookupFailed, RemoteProtocolError, RpcError, UnclaimedNodeId
-from keynet.identity import Identity
+from keynet.identity import Identity, PeerIdentity
 from keynet.signalling.messages import MAX_BLOB, MAX_WAIT, sign_registration
 from keynet.signalling.registry import Entry, MemoryRegistry
 from keynet.signalling.seed import PERMISSION_DENIED, RESOURCE_EXHAUSTED, Seed, SeedLimits
@@ -22,8 +22,8 @@ class Wire:
         self.delivered: list[tuple[NodeId, bytes, float]] = []
         self.answer = b"sealed answer"
 
-    async def deliver(self, node_id: NodeId, sealed: bytes, wait: float) -> bytes:
-        self.delivered.append((node_id, sealed, wait))
+    async def deliver(self, to: PeerIdentity, sealed: bytes, wait: float) -> bytes:
+        self.delivered.append((to.node_id, sealed, wait))
         return self.answer
 
 
