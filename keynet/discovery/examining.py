@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keynet.address import SocketAddress
-from keynet.discovery.interfaces import host_addresses
+from keynet.discovery.interfaces import interface_addresses
 from keynet.discovery.nat_behaviour import Behaviour, Examination
 from keynet.discovery.reflector import Open, small_socket
 from keynet.engine import Datagrams
@@ -54,7 +54,7 @@ class _Shell:
         first, second = self._sockets
         examination = Examination(
             server,
-            host_addresses(first.addresses),
+            _everywhere(first.addresses),
             os.urandom,
             self._loop.time(),
             others=others,
@@ -86,6 +86,12 @@ class _Shell:
                 await self._stirred.wait()
         except TimeoutError:
             return
+
+
+def _everywhere(bound: Sequence[SocketAddress]) -> set[SocketAddress]:
+    """All that a socket may look like without a NAT, loopback included."""
+    hosts = [*interface_addresses(), *(one.host for one in bound)]
+    return {SocketAddress(host, one.port) for one in bound for host in hosts}
 
 
 @dataclass(frozen=True, slots=True)
