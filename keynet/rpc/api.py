@@ -17,7 +17,7 @@ from keynet.address import NodeId, SocketAddress
 from keynet.engine import Buffer
 from keynet.errors import KeynetError
 from keynet.identity import PeerIdentity
-from keynet.rpc.method import Method
+from keynet.rpc.method import Kind, Method
 
 GROUP = "keynet.rpc"
 """The entry-point group of bindings."""
@@ -188,14 +188,16 @@ class Dispatch(Protocol):
         peer: PeerIdentity,
         *,
         binding: str,
+        kind: Kind | None = None,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> AbstractContextManager[Call]:
         """A slot for a call of method `name` (`service.method`), held as long as the context.
 
-        `timeout` is the caller's, in seconds from now. Entering raises RpcError: UNIMPLEMENTED,
-        PERMISSION_DENIED, RESOURCE_EXHAUSTED, or UNAVAILABLE while shutting down. Who may call
-        nothing at all learns of no method.
+        `kind` is what the caller takes the method for, None when it does not say; `timeout` is
+        the caller's, in seconds from now. Entering raises RpcError: UNIMPLEMENTED,
+        PERMISSION_DENIED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, or UNAVAILABLE while shutting
+        down. Who may call nothing at all learns of no method.
         """
 
     def is_open(self, name: str, peer: PeerIdentity) -> bool:

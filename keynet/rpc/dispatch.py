@@ -21,7 +21,7 @@ from keynet.rpc.access import CallAccess
 from keynet.rpc.api import Call, Exchange, Metadata, Send, ServerInterceptor
 from keynet.rpc.chain import chain
 from keynet.rpc.invocation import invoke
-from keynet.rpc.limits import DEFAULT, Limits, Rates, Slots
+from keynet.rpc.limits import DEFAULT, Limits, PublicRates, Slots
 from keynet.rpc.metadata import checked
 from keynet.rpc.method import Kind, Method, untyped
 from keynet.rpc.running import ABANDON_AFTER, Running
@@ -62,7 +62,7 @@ class Dispatcher:
         self._services: dict[str, Service] = {}
         self._proceed = chain(interceptors, invoke)
         self._slots = Slots(limits)
-        self._rates = Rates(limits)
+        self._rates = PublicRates(limits)
         self._running: dict[Call, Running] = {}
         self._released = asyncio.Event()
         self._draining: set[str] = set()
@@ -119,6 +119,7 @@ class Dispatcher:
         peer: PeerIdentity,
         *,
         binding: str,
+        kind: Kind | None = None,
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> AbstractContextManager[Call]:
@@ -127,6 +128,7 @@ class Dispatcher:
         def begin() -> Call:
             now = asyncio.get_running_loop().time()
             method = self._find(name, peer, now)
+            _check_kind(method, kind)
             deadline = self._deadline(method, timeout, now)
             return Call(method, peer, _checked(metadata), deadline, binding)
 
@@ -190,12 +192,13 @@ class Dispatcher:
         try:
             self._check_open(binding)
             call = begin()
-            self._slots.take(call.peer.node_id)
+            stranger = not self.access.knows(call.peer.lineage)
+            self._slots.take(call.peer.node_id, stranger=stranger)
         except RpcError:
             self.refused[binding] += 1
             raise
         self.admitted[binding] += 1
-        running = self._running[call] = Running(call, self._release)
+        running = self._running[call] = Running(call, partial(self._release, stranger))
         try:
             yield call
         finally:
@@ -236,9 +239,9 @@ class Dispatcher:
         except Exception as error:  # whatever users' functions raise
             raise _failed(exchange.call) from error
 
-    def _release(self, call: Call) -> None:
+    def _release(self, stranger: bool, call: Call) -> None:
         del self._running[call]
-        self._slots.release(call.peer.node_id)
+        self._slots.release(call.peer.node_id, stranger=stranger)
         self._released.set()
 
     async def _end_all(self, chosen: Callable[[Call], bool], grace: float) -> None:
@@ -266,6 +269,12 @@ def _foreign(name: str) -> Method[..., Any]:
         return untyped(name, Kind.DUPLEX)
     except ConfigError as error:
         raise rpc_error(Status.UNIMPLEMENTED, str(error)) from error
+
+
+def _check_kind(method: Method[..., Any], asked: Kind | None) -> None:
+    if asked is not None and asked is not method.kind:
+        text = f"{method.full_name} is {method.kind.value}, not {asked.value}: call it as that"
+        raise rpc_error(Status.INVALID_ARGUMENT, text)
 
 
 def _checked(metadata: Metadata) -> Metadata:

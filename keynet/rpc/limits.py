@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict
+from collections import Counter
 from dataclasses import dataclass
 
 from keynet.address import NodeId
 from keynet.errors import ConfigError
+from keynet.rates import Rates
 from keynet.rpc.api import MAX_MESSAGE_SIZE, UNARY_TIMEOUT
 from keynet.rpc.method import Kind
 from keynet.rpc.status import Status, rpc_error
-
-MAX_BUCKETS = 4096
-"""Peers whose rate is remembered, the latest ones: about 200 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +22,9 @@ class Limits:
     """Bytes of one encoded request, item or result."""
     max_calls: int = 1024
     """Calls that run at the same time."""
+    max_strangers_calls: int = 512
+    """Of these, calls of peers that may call public services only: a node id costs nothing, and
+    whoever makes many is not to keep out those whom the owner lets in."""
     max_calls_per_peer: int = 128
     """Calls of one peer that run at the same time."""
     public_rate: float = 50.0
@@ -37,7 +38,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Raises ConfigError when nothing at all could be called."""
-        for name in ("max_message_size", "max_calls", "max_calls_per_peer", "public_burst"):
+        counts = ("max_calls", "max_strangers_calls", "max_calls_per_peer", "public_burst")
+        for name in ("max_message_size", *counts):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is 1 or more, not {getattr(self, name)}")
         for name in ("public_rate", "max_unary_timeout", "max_stream_timeout"):
@@ -66,6 +68,7 @@ class Slots:
         self._limits = limits
         self._by_peer: Counter[NodeId] = Counter()
         self._total = 0
+        self._strangers = 0
 
     def __len__(self) -> int:
         return self._total
@@ -75,9 +78,11 @@ class Slots:
         """Peers that have calls now: no other is remembered."""
         return len(self._by_peer)
 
-    def take(self, node_id: NodeId) -> None:
+    def take(self, node_id: NodeId, *, stranger: bool = False) -> None:
         """Count a call of that peer, to `release` later. Raises RpcError when too many run."""
-        if self._total >= self._limits.max_calls:
+        if self._total >= self._limits.max_calls or (
+            stranger and self._strangers >= self._limits.max_strangers_calls
+        ):
             raise rpc_error(
                 Status.RESOURCE_EXHAUSTED,
                 f"this node runs {self._total} calls already; try again later",
@@ -89,44 +94,31 @@ class Slots:
                 "wait for some to end",
             )
         self._total += 1
+        self._strangers += stranger
         self._by_peer[node_id] += 1
 
-    def release(self, node_id: NodeId) -> None:
-        """A call of that peer has ended."""
+    def release(self, node_id: NodeId, *, stranger: bool = False) -> None:
+        """A call of that peer has ended; `stranger` as when it was taken."""
         self._total -= 1
+        self._strangers -= stranger
         self._by_peer[node_id] -= 1
         if not self._by_peer[node_id]:
             del self._by_peer[node_id]
 
 
-class Rates:
-    """A token bucket for each peer that calls public services.
+class PublicRates:
+    """How often each peer may call public services."""
 
-    When there are too many peers, the one that has called nothing for longest is forgotten, and
-    then has a full bucket again: no more than a new node id would get.
-    """
-
-    def __init__(self, limits: Limits, most: int = MAX_BUCKETS) -> None:
-        self._limits = limits
-        self._most = most
-        self._buckets: OrderedDict[NodeId, tuple[float, float]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._buckets)
+    def __init__(self, limits: Limits) -> None:
+        self._rate = limits.public_rate
+        self._rates: Rates[NodeId] = Rates(limits.public_rate, limits.public_burst)
 
     def take(self, node_id: NodeId, now: float) -> None:
         """Count a call of that peer at `now`. Raises RpcError, which says when to try again."""
-        rate, burst = self._limits.public_rate, float(self._limits.public_burst)
-        tokens, before = self._buckets.get(node_id, (burst, now))
-        tokens = min(burst, tokens + (now - before) * rate)
-        short = tokens < 1.0
-        self._buckets[node_id] = (tokens if short else tokens - 1.0, now)
-        self._buckets.move_to_end(node_id)
-        if len(self._buckets) > self._most:
-            self._buckets.popitem(last=False)
-        if short:
-            wait = math.ceil((1.0 - tokens) / rate * 1000) / 1000
+        wait = self._rates.take(node_id, now)
+        if wait:
+            wait = math.ceil(wait * 1000) / 1000
             raise rpc_error(
                 Status.RESOURCE_EXHAUSTED,
-                f"more than {rate:g} calls a second; try again in {wait:.3f} s",
+                f"more than {self._rate:g} calls a second; try again in {wait:.3f} s",
             )

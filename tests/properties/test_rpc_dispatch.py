@@ -20,7 +20,7 @@ from keynet.identity import PeerIdentity
 from keynet.rpc.access import CallAccess
 from keynet.rpc.api import Call
 from keynet.rpc.dispatch import Dispatcher
-from keynet.rpc.limits import Limits, Rates
+from keynet.rpc.limits import Limits, PublicRates
 from keynet.rpc.service import Service
 from keynet.rpc.status import Status, rpc_error
 from keynet.testing.clock import run
@@ -229,7 +229,7 @@ def test_slots_are_taken_and_given_back_exactly_once(steps: list[Step]) -> None:
 def test_no_peer_gets_more_than_its_rate(
     asks: list[tuple[int, float]], rate: float, burst: int
 ) -> None:
-    rates = Rates(Limits(public_rate=rate, public_burst=burst))
+    rates = PublicRates(Limits(public_rate=rate, public_burst=burst))
     now, passed = 0.0, [0] * 6
     for number, pause in asks:
         now += pause
@@ -237,14 +237,3 @@ def test_no_peer_gets_more_than_its_rate(
             rates.take(NodeId(bytes([number]) * 32), now)
             passed[number] += 1
     assert max(passed) <= burst + now * rate + 1e-6
-    assert len(rates) == len({number for number, _ in asks})
-
-
-@given(st.lists(st.integers(0, 50), max_size=300), st.integers(1, 10))
-@settings(max_examples=50, deadline=None)
-def test_rates_remember_a_bounded_number_of_peers(asks: list[int], most: int) -> None:
-    rates = Rates(Limits(), most)
-    for number in asks:
-        with contextlib.suppress(RpcError):
-            rates.take(NodeId(bytes([number]) * 32), 0.0)
-        assert len(rates) <= most

@@ -33,6 +33,14 @@ def test_the_least_used_key_is_forgotten():
     assert rates.take(0, 0.0) == 0.0
 
 
+def test_a_key_that_goes_on_asking_is_not_forgotten():
+    rates: Rates[int] = Rates(1.0, 1, most=8)
+    assert rates.take(0, 0.0) == 0.0
+    for key in range(1, 100):
+        rates.take(key, 0.0)
+        assert rates.take(0, 0.0) > 0
+
+
 @given(st.lists(st.floats(0, 10), max_size=60))
 def test_no_more_than_burst_and_rate_allow(pauses):
     rates: Rates[str] = Rates(2.0, 5)

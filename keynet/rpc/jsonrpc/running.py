@@ -66,6 +66,7 @@ class Running:
                 arrived.method,
                 peer,
                 binding=NAME,
+                kind=arrived.kind,
                 timeout=arrived.timeout,
                 metadata=arrived.metadata,
             ) as call:
@@ -78,7 +79,7 @@ class Running:
 
     async def _answer(self, call: Call) -> None:
         method = call.method
-        self._check_kind(method)
+        self._check_streams(method)
         params = decode_params(method, self._arrived.params)
         requests = _Requests(method, self._items()) if method.kind.client_streams else None
         send = self._send if method.kind.server_streams else None
@@ -91,12 +92,9 @@ class Running:
             raise self._unsendable(error) from error
         self._outbound.flush_soon()
 
-    def _check_kind(self, method: Method[..., Any]) -> None:
-        """Streams need an id and `rpc.call`; and what the caller takes the method for, it is."""
-        asked, call = self._arrived.kind, self._call
-        if asked is not None and asked is not method.kind:
-            text = f"{method.full_name} is {method.kind.value}, not {asked.value}: call it as that"
-            raise rpc_error(Status.INVALID_ARGUMENT, text)
+    def _check_streams(self, method: Method[..., Any]) -> None:
+        """Streams need an id and `rpc.call`, and a method that takes them."""
+        call = self._call
         if method.kind is not Kind.UNARY and not call.may_stream:
             text = f"{method.full_name} streams: call it by rpc.call, with an id"
             raise rpc_error(Status.INVALID_ARGUMENT, text)

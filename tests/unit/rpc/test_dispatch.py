@@ -459,6 +459,31 @@ class TestLimits:
 
         run(program())
 
+    def test_strangers_cannot_keep_out_those_whom_the_owner_lets_in(self) -> None:
+        async def program() -> None:
+            service = Service("open", public=True)
+
+            @service.method
+            async def hang() -> None:
+                await asyncio.Event().wait()
+
+            access = CallAccess([AllowCalls(PEER.node_id, None)])
+            limits = Limits(max_calls=3, max_strangers_calls=2)
+            to = Dispatcher([service], access=access, limits=limits)
+            tasks = [
+                asyncio.create_task(call(to, "open.hang", new_peer(), timeout=9)) for _ in range(2)
+            ]
+            await asyncio.sleep(0)
+            with ends_with(Status.RESOURCE_EXHAUSTED, "2 calls"):
+                await call(to, "open.hang", new_peer())
+            with ends_with(Status.DEADLINE_EXCEEDED):
+                await call(to, "open.hang", PEER, timeout=1.0)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with ends_with(Status.DEADLINE_EXCEEDED):
+                await call(to, "open.hang", new_peer(), timeout=1.0)
+
+        run(program())
+
     def test_calls_of_one_peer_disturb_no_other(self) -> None:
         async def program() -> None:
             to = dispatcher(forever, limits=Limits(max_calls_per_peer=1))

@@ -6,7 +6,7 @@ import pytest
 
 from keynet.address import NodeId
 from keynet.errors import ConfigError, RpcError
-from keynet.rpc.limits import Limits, Rates, Slots
+from keynet.rpc.limits import Limits, PublicRates, Slots
 from keynet.rpc.method import Kind
 
 
@@ -14,7 +14,7 @@ def peer(number: int) -> NodeId:
     return NodeId(number.to_bytes(32, "big"))
 
 
-def allowed(rates: Rates, node_id: NodeId, now: float) -> int:
+def allowed(rates: PublicRates, node_id: NodeId, now: float) -> int:
     """How many calls of that peer pass at `now` until one is refused."""
     for passed in range(1000):
         try:
@@ -27,8 +27,8 @@ def allowed(rates: Rates, node_id: NodeId, now: float) -> int:
 @pytest.mark.parametrize(
     "name",
     [
-        *("max_message_size", "max_calls", "max_calls_per_peer", "public_burst", "public_rate"),
-        *("max_unary_timeout", "max_stream_timeout"),
+        *("max_message_size", "max_calls", "max_strangers_calls", "max_calls_per_peer"),
+        *("public_burst", "public_rate", "max_unary_timeout", "max_stream_timeout"),
     ],
 )
 @pytest.mark.parametrize("value", [0, -1])
@@ -79,10 +79,21 @@ class TestSlots:
             slots.take(peer(3))
         assert (len(slots), slots.peers) == (2, 2)
 
+    def test_strangers_leave_room_for_others(self) -> None:
+        slots = Slots(Limits(max_calls=3, max_strangers_calls=2))
+        for number in (1, 2):
+            slots.take(peer(number), stranger=True)
+        with pytest.raises(RpcError, match="runs 2 calls"):
+            slots.take(peer(3), stranger=True)
+        slots.take(peer(4))
+        slots.release(peer(1), stranger=True)
+        slots.take(peer(3), stranger=True)
+        assert len(slots) == 3
+
 
 class TestRates:
     def test_a_burst_then_the_rate(self) -> None:
-        rates = Rates(Limits(public_rate=10.0, public_burst=5))
+        rates = PublicRates(Limits(public_rate=10.0, public_burst=5))
         assert allowed(rates, peer(1), 0.0) == 5
         assert allowed(rates, peer(1), 0.05) == 0
         assert allowed(rates, peer(1), 0.1) == 1
@@ -90,28 +101,19 @@ class TestRates:
         assert allowed(rates, peer(1), 1000.0) == 5
 
     def test_asking_too_often_does_not_put_it_off(self) -> None:
-        rates = Rates(Limits(public_rate=1.0, public_burst=1))
+        rates = PublicRates(Limits(public_rate=1.0, public_burst=1))
         rates.take(peer(1), 0.0)
         passed = sum(allowed(rates, peer(1), tick / 10) for tick in range(1, 101))
         assert passed == 10
 
     def test_who_waits_as_long_as_told_is_served(self) -> None:
-        rates = Rates(Limits(public_rate=3.0, public_burst=1))
+        rates = PublicRates(Limits(public_rate=3.0, public_burst=1))
         rates.take(peer(1), 0.0)
         with pytest.raises(RpcError, match=r"try again in 0\.334 s"):
             rates.take(peer(1), 0.0)
         rates.take(peer(1), 0.334)
 
     def test_peers_do_not_share(self) -> None:
-        rates = Rates(Limits(public_burst=2))
+        rates = PublicRates(Limits(public_burst=2))
         assert allowed(rates, peer(1), 0.0) == 2
         assert allowed(rates, peer(2), 0.0) == 2
-
-    def test_the_table_is_bounded_and_keeps_the_busy_ones(self) -> None:
-        rates = Rates(Limits(public_rate=1.0, public_burst=2), most=8)
-        assert allowed(rates, peer(0), 0.0) == 2
-        for number in range(1, 100):
-            rates.take(peer(number), 0.0)
-            with pytest.raises(RpcError):
-                rates.take(peer(0), 0.0)
-        assert len(rates) == 8
