@@ -21,6 +21,9 @@ _RESERVED = frozenset(
 )
 """RFC 9113 section 8.2.2 forbids the first row in HTTP/2; gRPC and HTTP fill in the second."""
 
+_PREFIXES = ("grpc-", "keynet-")
+"""What gRPC and keynet's own bindings add."""
+
 
 def checked(metadata: Iterable[tuple[str, str]]) -> Metadata:
     """`metadata` as a tuple. Raises ConfigError when a key or a value cannot be carried."""
@@ -47,7 +50,7 @@ def _text(pair: object) -> tuple[str, str]:
 def _check_pair(key: str, value: str) -> None:
     if not _KEY.fullmatch(key):
         raise ConfigError(f"a metadata key has a-z, 0-9, _, . and - only, not {key[:80]!r}")
-    if key.startswith("grpc-") or key in _RESERVED:
+    if key.startswith(_PREFIXES) or key in _RESERVED:
         raise ConfigError(f"the metadata key {key[:80]} is taken: choose another")
     if not _VALUE.fullmatch(value):
         raise ConfigError(

@@ -16,7 +16,7 @@ import grpc.aio
 from keynet.errors import RpcError
 from keynet.rpc.api import Metadata, Request
 from keynet.rpc.grpc.codec import END_OF_ITEMS, decoder, encode
-from keynet.rpc.grpc.metadata import incoming, outgoing
+from keynet.rpc.grpc.metadata import KIND, incoming, outgoing
 from keynet.rpc.grpc.steady import Steady
 from keynet.rpc.method import Kind, Method
 from keynet.rpc.status import Status, rpc_error
@@ -123,7 +123,9 @@ class GrpcCall:
         try:
             if not self._writes.idle:  # of one whose sending was cut short
                 await self._writes.outcome()
-            if not self._call.done():
+            if self._call.done():
+                await asyncio.sleep(0)  # who sends on regardless must let others run
+            else:
                 self._writes.begin(_sent(self._call, data))
                 await self._writes.outcome()
         except (*_OVER, RpcError):
@@ -157,7 +159,8 @@ def make_call(channel: grpc.aio.Channel, request: Request, params: bytes) -> Any
     """
     kind = request.method.kind
     make = getattr(channel, _MAKERS[kind])(f"/{request.method.service}/{request.method.name}")
-    options = {"timeout": request.timeout, "metadata": outgoing(request.metadata)}
+    headers = ((KIND, kind.value), *outgoing(request.metadata))
+    options = {"timeout": request.timeout, "metadata": headers}
     return make(**options) if kind.client_streams else make(params, **options)
 
 

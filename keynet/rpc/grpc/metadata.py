@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from keynet.rpc.api import MAX_METADATA, Metadata
+from keynet.rpc.method import Kind
 
 DETAILS = "grpc-status-details-bin"
 """The trailer with the details of a status, as in every gRPC implementation."""
+
+KIND = "keynet-kind"
+"""The header with what a caller of a service definition takes the method for, since all kinds are
+alike on the wire. Others need not send it."""
+
+_OWN = ("grpc-", "keynet-")
+"""How headers begin that are not the application's."""
 
 MAX_HEADERS = 3 * MAX_METADATA
 """Bytes of headers or trailers: metadata, a status's text and details, and gRPC's own."""
@@ -30,8 +38,14 @@ def incoming(received: Iterable[tuple[str, str | bytes]] | None) -> Metadata:
     return tuple(
         (key, value)
         for key, value in received or ()
-        if isinstance(value, str) and key != "user-agent" and not key.startswith("grpc-")
+        if isinstance(value, str) and key != "user-agent" and not key.startswith(_OWN)
     )
+
+
+def kind_of(received: Iterable[tuple[str, str | bytes]] | None) -> Kind | None:
+    """What the caller says that the method is; None when it says nothing that is known."""
+    found = (value for key, value in received or () if key == KIND)
+    return next((kind for value in found for kind in Kind if kind.value == value), None)
 
 
 def details_of(received: Iterable[tuple[str, str | bytes]] | None) -> bytes:

@@ -19,7 +19,7 @@ from keynet.rpc.api import Call, Dispatch, Send
 from keynet.rpc.dispatch import FAILED
 from keynet.rpc.grpc.codec import END_OF_ITEMS, Decode, decoder, encode
 from keynet.rpc.grpc.gate import Context, Gate, abort
-from keynet.rpc.grpc.metadata import incoming, outgoing
+from keynet.rpc.grpc.metadata import incoming, kind_of, outgoing
 from keynet.rpc.grpc.names import NAME
 from keynet.rpc.grpc.steady import Steady
 from keynet.rpc.status import Status, rpc_error
@@ -46,13 +46,15 @@ class Serving:
         return grpc.stream_stream_rpc_method_handler(handle)
 
     async def _handle(self, name: str, context: Context) -> None:
+        headers = context.invocation_metadata()
         try:
             with self._dispatch.admit(
                 name,
                 self._gate.identify(context),
                 binding=NAME,
+                kind=kind_of(headers),
                 timeout=context.time_remaining(),
-                metadata=incoming(context.invocation_metadata()),
+                metadata=incoming(headers),
             ) as call:
                 await self._answer(call, context)
         except RpcError as error:  # not admitted

@@ -94,7 +94,10 @@ async def check_goes_back_and_forth(ends: Ends) -> None:
             await call.send("only this")
             same([item async for item in call], ["ONLY THIS"], "of a function that ends first")
             async with asyncio.timeout(ends.soon):
-                await call.send("too late, and harmless")
+                other = asyncio.create_task(asyncio.sleep(0))
+                for _ in range(10):
+                    await call.send("too late, and harmless")
+            assert other.done(), "who sends in vain keeps others from running"
 
 
 @rule("R-05", "calls run side by side and are never mixed up")

@@ -1,4 +1,4 @@
-"""Checks of how calls end, and what is said about it: R-10 to R-16."""
+"""Checks of how calls end, and what is said about it: R-10 to R-17."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from keynet.errors import RpcError
 from keynet.rpc.api import Call
 from keynet.rpc.method import Kind, untyped
 from keynet.rpc.status import MAX_DETAILS, Status, rpc_error
-from keynet.testing.rpc.ends import NAMES, Ends, Outcome
+from keynet.testing.rpc.ends import KINDS, NAMES, Ends, Outcome
 from keynet.testing.rpc.probe import Act
 from keynet.testing.rpc.rules import rule
 
@@ -118,3 +118,14 @@ async def check_survives_wrong_results(ends: Ends) -> None:
             error = ended_with(await scene.call(name), Status.INTERNAL, name)
             assert "Unspeakable" not in error.message, f"the caller reads {error.message!r}"
         assert len((await beside).items) == 100, "a call beside it was disturbed"
+
+
+@rule("R-17", "a call of another kind than the method's is INVALID_ARGUMENT, and runs nothing")
+async def check_refuses_wrong_kinds(ends: Ends) -> None:
+    async with ends.joined() as scene:
+        for name, right in KINDS.items():
+            for wrong in set(Kind) - {right}:
+                outcome = await scene.call(untyped(f"probe.{name}", wrong))
+                what = f"a {wrong.value} call of a {right.value} method"
+                ended_with(outcome, Status.INVALID_ARGUMENT, what)
+        assert not scene.probe.calls, "a function ran nevertheless"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,8 @@ class Channel:
         if self._closed:
             raise rpc_error(Status.CANCELLED, "this channel is closed")
         params = pack(request.params, self._limit)
-        begin = Open(request.method.full_name, params, request.timeout, request.metadata)
+        method = request.method
+        begin = Open(method.full_name, params, method.kind, request.timeout, request.metadata)
         try:
             stream = await self._network.open_stream(self._node_id, self._name)
             call = ClientCall(request, Frames(stream, self._limit), self._calls.discard)
@@ -71,7 +73,9 @@ class ClientCall:
         return self._ended.metadata if isinstance(self._ended, Done) else ()
 
     async def send(self, item: Any) -> None:
-        if self._ended is None:
+        if self._ended is not None:
+            await asyncio.sleep(0)  # who sends on regardless must let others run
+        else:
             message = Item(pack(item, self._frames.limit))
             with contextlib.suppress(ClosedError):
                 await self._frames.write(message)

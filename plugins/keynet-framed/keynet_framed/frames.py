@@ -13,6 +13,7 @@ import msgspec
 
 from keynet.errors import ConnectionLost, RemoteProtocolError
 from keynet.rpc.api import ByteStream, Metadata
+from keynet.rpc.method import Kind
 from keynet.rpc.status import Status, rpc_error
 
 LENGTH = struct.Struct(">I")
@@ -25,6 +26,8 @@ class Open(msgspec.Struct, array_like=True, tag="open"):
 
     method: str
     params: msgspec.Raw
+    kind: Kind
+    """What the caller takes the method for."""
     timeout: float | None
     """Seconds."""
     metadata: Metadata

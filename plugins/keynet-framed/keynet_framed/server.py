@@ -54,6 +54,7 @@ class Server:
                 opened.method,
                 peer,
                 binding=self._name,
+                kind=opened.kind,
                 timeout=opened.timeout,
                 metadata=opened.metadata,
             ) as call:

@@ -219,6 +219,14 @@ class DiesOfWrongResults(Sample):
             return result
 
 
+class SaysNoKind(Sample):
+    rejected_by = "check_refuses_wrong_kinds"
+
+    class serving(Serving):
+        def admit(self, name: str, peer: PeerIdentity, **options: Any) -> Any:
+            return super().admit(name, peer, **{**options, "kind": None})
+
+
 # Time.
 
 

@@ -26,6 +26,7 @@ from keynet.rpc.grpc.servicers import Servicers
 from keynet.rpc.limits import Limits
 from keynet.rpc.status import Status
 from keynet.testing.rpc.ends import Ends, Scene
+from keynet.testing.rpc.sockets import over_sockets
 
 pytestmark = pytest.mark.may_leak_sockets
 
@@ -128,7 +129,7 @@ async def served(
 ) -> AsyncIterator[tuple[Scene, grpc.aio.Channel]]:
     """A node that serves with `made`, and a channel to it for whom `patterns` let in."""
     access = CallAccess()
-    async with Ends(lambda: made, sockets=True).joined(access=access, **settings) as scene:
+    async with Ends(lambda: made, over_sockets).joined(access=access, **settings) as scene:
         if patterns is None:
             access.allow(AllowCalls(scene.near.node_id, None))
         elif wanted := frozenset(patterns):

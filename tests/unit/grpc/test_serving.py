@@ -23,6 +23,7 @@ from keynet.rpc.grpc.metadata import DETAILS
 from keynet.rpc.grpc.server import GrpcServer
 from keynet.rpc.status import Status, rpc_error
 from keynet.testing.rpc.ends import Ends, Scene
+from keynet.testing.rpc.sockets import over_sockets
 
 EVERY_KIND_OF_METHOD = [
     "/probe/ask",
@@ -35,7 +36,7 @@ EVERY_KIND_OF_METHOD = [
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    async with Ends(binding, sockets=True).joined() as made:
+    async with Ends(binding, over_sockets).joined() as made:
         yield made
 
 
@@ -188,14 +189,14 @@ class TestEndings:
 
 
 async def test_a_peer_without_any_rule_learns_of_no_method() -> None:
-    async with Ends(binding, sockets=True).joined(access=CallAccess()) as scene:
+    async with Ends(binding, over_sockets).joined(access=CallAccess()) as scene:
         for method in (scene.method("ask"), scene.named("nothing")):
             assert (await scene.call(method)).status is Status.PERMISSION_DENIED
 
 
 async def test_rules_may_be_given_while_it_runs() -> None:
     access = CallAccess()
-    async with Ends(binding, sockets=True).joined(access=access) as scene:
+    async with Ends(binding, over_sockets).joined(access=access) as scene:
         assert (await scene.call("ask")).status is Status.PERMISSION_DENIED
         access.allow(AllowCalls(scene.near.node_id, frozenset({"probe.ask"})))
         assert (await scene.call("ask")).error is None
@@ -206,7 +207,7 @@ def test_it_runs_on_uvloop() -> None:
     uvloop = pytest.importorskip("uvloop")
 
     async def program() -> None:
-        async with Ends(binding, sockets=True).joined() as scene:
+        async with Ends(binding, over_sockets).joined() as scene:
             assert (await scene.call("ask", {"text": "x"})).result == "x"
             assert (await scene.call("swap", items=["a", "b"])).items == ["A", "B"]
             scene.lose("the cable was cut")

@@ -14,8 +14,9 @@ from keynet.errors import (
     ProxyRefused,
     PunchFailed,
 )
-from keynet.rpc.grpc.metadata import DETAILS, details_of, incoming, outgoing
+from keynet.rpc.grpc.metadata import DETAILS, KIND, details_of, incoming, kind_of, outgoing
 from keynet.rpc.grpc.status import from_grpc, grpc_code
+from keynet.rpc.method import Kind
 from keynet.rpc.proxy.status import status_of
 from keynet.rpc.status import Status, from_network
 
@@ -85,11 +86,14 @@ def test_text_of_the_peer_is_bounded_and_printable() -> None:
 
 def test_only_the_applications_metadata_is_shown() -> None:
     received = (
+        (KIND, "unary"),
         *(("user-agent", "grpc-c"), ("trace", "1"), ("grpc-trace-bin", b"\0"), ("trace", "2")),
         *(("their-bin", b"\0"), (DETAILS, b"why")),
     )
     assert incoming(received) == (("trace", "1"), ("trace", "2"))
     assert details_of(received) == b"why"
+    assert kind_of(received) is Kind.UNARY
+    assert kind_of([(KIND, "else")]) is kind_of(None) is None
     assert incoming(None) == ()
     assert details_of(None) == b""
     assert outgoing([("a", "b")], b"why") == (("a", "b"), (DETAILS, b"why"))

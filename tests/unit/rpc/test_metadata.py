@@ -28,8 +28,10 @@ def test_bad_keys_are_refused(key: str) -> None:
         checked([(key, "value")])
 
 
-@pytest.mark.parametrize("key", ["grpc-timeout", "te", "content-type", "user-agent", "host"])
-def test_keys_of_grpc_and_http_are_refused(key: str) -> None:
+@pytest.mark.parametrize(
+    "key", ["grpc-timeout", "keynet-kind", "te", "content-type", "user-agent", "host"]
+)
+def test_keys_of_grpc_http_and_keynet_are_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="taken"):
         checked([(key, "value")])
 
