@@ -18,9 +18,11 @@ VERBS = {
     "forward": "Give programs without proxy support a local port that leads to a peer's service.",
     "call": "Call a method of a peer, and print what it gives.",
     "services": "List what may be called at a peer.",
+    "seed": "Run a seed: nodes register there, are found there by id, and meet through it.",
     "status": "Show what the running node is, has and is connected to.",
     "id": "Make, show and rotate this node's identity.",
     "plugins": "List each layer's implementations, where they come from and what is wrong.",
+    "doctor": "Examine addresses, NATs and firewalls here, and say what they mean for a node.",
     "demo": "Carry real gRPC calls between two nodes on this machine, and tell how.",
 }
 """Each verb is a module of this package, with a function `command` or a Typer `app`."""

@@ -145,6 +145,8 @@ class _PeopleLines:
             nobody = "nobody yet (--allow-call NODEID lets a node, --allow-call any every node)"
             rows["RPC"] = escape(called)
             rows["callable"] = escape(", ".join(event.allow_call) or nobody)
+        if event.seed:
+            rows["seed"] = escape("\n            ".join(f"--seed {one}" for one in event.seed))
         self._console.print(f"keynet {keynet.__version__} is ready; Ctrl-C ends it")
         for name, value in rows.items():
             self._console.print(f"  {name:<9} {value}")

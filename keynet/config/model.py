@@ -59,6 +59,8 @@ class Config:
     """Seeds to register at, and to ask for peers whose addresses are not known."""
     seeding: bool = False
     """Be a seed: register nodes, carry their offers, tell strangers where they come from."""
+    alternate: SocketAddress | None = None
+    """A seed's second IP address and port, from which nodes learn how their NATs behave."""
     deny: tuple[NodeId, ...] = ()
     """Nodes that are not served at all, whatever the other rules say."""
     consent_interval: float = 5.0
@@ -94,6 +96,8 @@ class Config:
                 f"a proxy on {self.proxy} is open to the network and needs a token of its own: "
                 "give --proxy-token, or listen on 127.0.0.1 or unix:PATH"
             )
+        if self.alternate is not None and not self.seeding:
+            raise ConfigError("alternate is a seed's setting: run keynet seed, or set seeding too")
 
     @classmethod
     def of(cls, **settings: object) -> Config:
@@ -244,6 +248,7 @@ _READERS: dict[str, Reader] = {
     "peer": _many(StaticPeer.parse),
     "seed": _many(StaticPeer.parse),
     "seeding": _switch,
+    "alternate": _one(listen_address),
     "deny": _many(NodeId.parse),
     "consent_interval": _seconds,
     "path_timeout": _seconds,

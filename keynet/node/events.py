@@ -36,6 +36,8 @@ class Ready:
     """The names of the services that may be called; `keynet` is every node's own."""
     allow_call: tuple[str, ...] = ()
     """Who may call them, as the setting is written: rules, or `any` alone."""
+    seed: tuple[str, ...] = ()
+    """If it is a seed: what other nodes take for `--seed`, where its addresses are reached."""
 
 
 @dataclass(frozen=True, slots=True)

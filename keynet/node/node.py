@@ -29,6 +29,7 @@ from keynet.node.pieces import (
     bind_sockets,
     call_access,
     link_settings,
+    seed_lines,
     transports_of,
     written,
 )
@@ -159,6 +160,7 @@ class Node:
                 written(self.config.allow),
                 tuple(service.name for service in self.dispatcher.services),
                 written(self.config.allow_call),
+                seed_lines(self.node_id, self.endpoint) if self.config.seeding else (),
             )
         )
 
@@ -262,7 +264,6 @@ class Node:
             transports,
             limits,
             link_settings=link_settings(self.config),
-            answers_strangers=self.config.seeding,
         )
         self._stack.push_async_callback(self.host.aclose)
         self._open_reverse_proxy()
@@ -276,7 +277,7 @@ class Node:
         )
         await self._open_forward_proxy()
         await self._open_rpc(bindings)
-        self._open_signalling()
+        await self._open_signalling()
         self._run(self._accept_connections(), "accept connections")
         self._run(self._renew_certificate(), "renew certificate")
 
@@ -321,11 +322,11 @@ class Node:
         self._stack.push_async_callback(self.rpc.aclose, self.config.grace)
         await self.rpc.start()
 
-    def _open_signalling(self) -> None:
+    async def _open_signalling(self) -> None:
         self.signalling = Signalling(
             self.config,
             self.host,
-            self.endpoint.addresses,
+            self.endpoint,
             self.reverse_proxy.access,
             self.statics,
             self.client,
@@ -336,7 +337,7 @@ class Node:
         for service in self.signalling.services:
             self.serve(service)
         self._stack.push_async_callback(self.signalling.aclose)
-        self.signalling.start()
+        await self.signalling.start()
 
     def _choose_token(self) -> str | None:
         if self.config.proxy_token is not None or self.config.proxy is None:

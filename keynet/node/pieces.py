@@ -9,8 +9,9 @@ import logging
 from typing import Literal
 
 from keynet import plugins
-from keynet.address import SocketAddress
+from keynet.address import NodeId, SocketAddress
 from keynet.config import Allow, AllowCalls, Config
+from keynet.discovery.interfaces import host_addresses
 from keynet.errors import ConfigError
 from keynet.rpc.access import CallAccess
 from keynet.rpc.proxy.services import Access
@@ -64,6 +65,11 @@ def link_settings(config: Config) -> LinkSettings:
         path_timeout=config.path_timeout,
         loss_timeout=config.loss_timeout,
     )
+
+
+def seed_lines(node_id: NodeId, endpoint: Endpoint) -> tuple[str, ...]:
+    """What other nodes take for --seed, to choose from."""
+    return tuple(f"{node_id}@{address}" for address in host_addresses(endpoint.addresses))
 
 
 def access(config: Config) -> Access:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from keynet.address import NodeId, SocketAddress
 from keynet.config import Config
 from keynet.discovery.interfaces import host_addresses
+from keynet.discovery.reflector import Reflector
 from keynet.identity import Identity, PeerIdentity
 from keynet.node.events import (
     ConnectionLost,
@@ -42,6 +43,7 @@ from keynet.signalling.messages import sign_registration
 from keynet.signalling.registry import MemoryRegistry
 from keynet.signalling.seed import Seed
 from keynet.transport.host import Host
+from keynet.udp.api import Endpoint
 
 SIGNALLING_BINDING = "jsonrpc"
 """What seeds and members speak, whatever else they run."""
@@ -54,19 +56,22 @@ class Signalling:
         self,
         config: Config,
         host: Host,
-        local: Sequence[SocketAddress],
+        endpoint: Endpoint,
         access: Access,
         statics: Statics,
         client: Callable[[NodeId, str], Client],
         publish: Callable[[NodeEvent], None],
     ) -> None:
-        """`local` are the node's sockets, `client` makes RPC clients by peer and binding."""
+        """`client` makes RPC clients by peer and binding."""
         self.denied = set(config.deny)
         """Nodes that are not served at all; may be changed at any time."""
         self.seed: Seed | None = None
         """The node's own functions as a seed, when it is one."""
+        self.reflector: Reflector | None = None
+        """What a seed tells strangers with."""
         self._host = host
-        self._local = tuple(local)
+        self._local = endpoint.addresses
+        self._alternate = config.alternate
         self._access = access
         self._client = client
         self._publish = publish
@@ -81,7 +86,7 @@ class Signalling:
         self.meeting = Meeting(
             host.links,
             lambda: host.identity,
-            local,
+            self._local,
             self._registered,
             self._observed,
             trusts=self._trusts,
@@ -92,6 +97,7 @@ class Signalling:
         if config.seeding:
             self.seed = Seed(MemoryRegistry(), self._deliver, self._round_trip)
             self.seed.denied = self.denied
+            self.reflector = Reflector(endpoint)
 
     @property
     def services(self) -> list[Service]:
@@ -106,8 +112,15 @@ class Signalling:
         """What is known of each seed now."""
         return tuple(member.membership for member in self._members)
 
-    def start(self) -> None:
-        """Register at every seed, and begin to ping static peers."""
+    async def start(self) -> None:
+        """Register at every seed, begin to ping static peers, be a seed.
+
+        Raises ConfigError when the seed's further sockets cannot be opened.
+        """
+        if self.reflector is not None:
+            if self._alternate is not None:
+                await self.reflector.open(self._alternate)
+            self._host.links.asked = self.reflector.asked
         self._host.link_watchers += [self.meeting.told, self._told]
         for client in self._seeds.values():
             member = Member(client, self._registration, self._membership_changed)
@@ -118,6 +131,8 @@ class Signalling:
 
     async def aclose(self) -> None:
         """Leave the seeds, and stop. Idempotent."""
+        if self.reflector is not None:
+            self.reflector.close()
         if self._pinging is not None:
             self._pinging.cancel()
             await asyncio.gather(self._pinging, return_exceptions=True)
@@ -155,7 +170,8 @@ class Signalling:
         seen = []
         for one in self.memberships:
             link = self._host.links.get(one.seed)
-            seen.append((link.mapped if link is not None else None) or one.observed)
+            state = link.in_use if link is not None else None
+            seen.append((state.mapped if state is not None else None) or one.observed)
         return [address for address in seen if address is not None]
 
     def _registration(self) -> bytes:

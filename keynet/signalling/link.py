@@ -77,7 +77,8 @@ class Link:
         self._pings = Pings(local, peer, key, random)
         self._sizes = SizeSearch(self._pings, ceiling, settings.mtu_interval)
         self._paths: dict[SocketAddress, PathState] = {}
-        self._in_use: PathState | None = None
+        self.in_use: PathState | None = None
+        """What is known of the path in use."""
         self._nominated: SocketAddress | None = None
         """What the controlling peer chose, before it was validated here."""
         self._silence = Silence(now, settings.loss_timeout)
@@ -90,17 +91,12 @@ class Link:
     @property
     def path(self) -> Path | None:
         """The path in use."""
-        return self._in_use.path if self._in_use is not None else None
+        return self.in_use.path if self.in_use is not None else None
 
     @property
     def rtt(self) -> float | None:
         """The round trip of the path in use, smoothed, in seconds."""
-        return self._in_use.rtt if self._in_use is not None else None
-
-    @property
-    def mapped(self) -> SocketAddress | None:
-        """This node's address on the path in use, as the peer sees it."""
-        return self._in_use.mapped if self._in_use is not None else None
+        return self.in_use.rtt if self.in_use is not None else None
 
     @property
     def alarmed(self) -> bool:
@@ -145,7 +141,7 @@ class Link:
         if state is None or self.closed:
             return
         state.heard(now)
-        silence = self._silence.heard(now, in_use=state is self._in_use)
+        silence = self._silence.heard(now, in_use=state is self.in_use)
         if silence is not None:
             self._events.append(LinkRecovered(state.path, silence))
 
@@ -160,8 +156,8 @@ class Link:
 
     def ask_now(self, now: float) -> None:
         """Ping the path in use without waiting for its time."""
-        if self._in_use is not None and self._in_use.probe is None:
-            self._in_use.ping_at = now
+        if self.in_use is not None and self.in_use.probe is None:
+            self.in_use.ping_at = now
             self.handle_deadline(now)
 
     def failed(self, path: Path, reason: str) -> None:
@@ -206,7 +202,7 @@ class Link:
         times = [self._pings.next_deadline(), self._silence.next_deadline(), punching]
         for state in self._paths.values():
             times += [self._dead_at(state), state.ping_at if state.probe is None else None]
-            if state is self._in_use and state.size_probe is None:
+            if state is self.in_use and state.size_probe is None:
                 times.append(state.search_at)
         return min((at for at in times if at is not None), default=None)
 
@@ -218,8 +214,8 @@ class Link:
         self._collect_pings(now)
         for state in list(self._paths.values()):
             self._keep(state, now)
-        if self._in_use is not None:
-            self._sizes.proceed(self._in_use, now)
+        if self.in_use is not None:
+            self._sizes.proceed(self.in_use, now)
             self._collect_pings(now)
         self._look_for_loss(now)
 
@@ -303,8 +299,8 @@ class Link:
             state = PathState(path, now, now + self._interval(standby=True), search_at=now)
             self._paths[path.remote] = state
             self._silence.begin()
-            if self._in_use is not None:
-                self._in_use.ping_at = min(self._in_use.ping_at, now)  # is it still that way?
+            if self.in_use is not None:
+                self.in_use.ping_at = min(self.in_use.ping_at, now)  # is it still that way?
             self._events.append(PathValidated(path, rtt))
         state.path = path
         if rtt is not None:
@@ -317,7 +313,7 @@ class Link:
     def _make_room(self) -> None:
         if len(self._paths) < MAX_PATHS:
             return
-        at_rest = (state for state in self._paths.values() if state is not self._in_use)
+        at_rest = (state for state in self._paths.values() if state is not self.in_use)
         self._drop(min(at_rest, key=lambda state: state.heard_at))
 
     def _drop(self, state: PathState) -> None:
@@ -330,7 +326,7 @@ class Link:
         """Take what there is when nothing that works is in use; the controlling side looks for
         better, and says so."""
         best = min(self._paths.values(), key=rank, default=None)
-        current = self._in_use
+        current = self.in_use
         if best is None or best is current:
             return
         if current is None or (current.failing and not best.failing):
@@ -352,9 +348,9 @@ class Link:
         )
 
     def _select(self, state: PathState) -> None:
-        if state is self._in_use:
+        if state is self.in_use:
             return
-        self._in_use = state
+        self.in_use = state
         state.ping_at = min(state.ping_at, state.heard_at + self._interval(standby=False))
         self._events.append(PathSelected(state.path, state.mtu, state.rtt))
 
@@ -364,7 +360,7 @@ class Link:
         return self._settings.interval(standby=standby) * self._rng.uniform(0.8, 1.2)
 
     def _dead_at(self, state: PathState) -> float:
-        return state.heard_at + self._settings.timeout(standby=state is not self._in_use)
+        return state.heard_at + self._settings.timeout(standby=state is not self.in_use)
 
     def _keep(self, state: PathState, now: float) -> None:
         """Ping a path when it is time to; bury it when it has been silent for too long."""
@@ -372,12 +368,12 @@ class Link:
             self._bury(state, now)
             return
         if state.probe is None and now >= state.ping_at:
-            nominate = self.controlling and state is self._in_use
+            nominate = self.controlling and state is self.in_use
             pauses = self._settings.retransmissions
             state.probe = self._pings.start(state.path, now, pauses=pauses, nominate=nominate)
-            state.ping_at = now + self._interval(standby=state is not self._in_use)
+            state.ping_at = now + self._interval(standby=state is not self.in_use)
             self._collect_pings(now)
-        if state.failing and state is self._in_use:
+        if state.failing and state is self.in_use:
             self._alarm(state, now)
 
     def _alarm(self, state: PathState, now: float) -> None:
@@ -389,8 +385,8 @@ class Link:
         self._drop(state)
         silent = f"nothing was heard over {state.path.remote} for {now - state.heard_at:.0f} s"
         self._events.append(PathDied(state.path, silent))
-        if state is self._in_use:
-            self._in_use = None
+        if state is self.in_use:
+            self.in_use = None
             self._alarm(state, now)
             self._choose(now)
 

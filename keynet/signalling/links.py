@@ -21,23 +21,27 @@ from keynet.rates import Rates
 from keynet.signalling.candidate import Candidate
 from keynet.signalling.link import Link
 from keynet.signalling.link_events import LinkEvent, LinkLost
+from keynet.signalling.path_state import PathState
 from keynet.signalling.puncher import Puncher, PunchSettings
 from keynet.signalling.settings import LinkSettings
-from keynet.stun.binding import Ping, Pong, Question, Reflection, pong, read, reflection
+from keynet.stun.binding import Ping, Pong, Question, Reflection, pong, read
 from keynet.udp.api import Endpoint, Sent
 from keynet.udp.path import Path
 
 MAX_LINKS = 4096
 _TAG = 4
 """Bytes of a transaction id that say whose it is; the others are random."""
-STRANGERS_RATE, STRANGERS_BURST = 5.0, 20.0
-"""Questions of one address that a seed answers: a second, and at once."""
+RETIRED_RATE, RETIRED_BURST = 5.0, 20.0
+"""Pings of one address to ids that are no more, that are answered: a second, and at once."""
 
 Owner = Callable[[Link, LinkEvent], None]
 """Is told what happens to a link."""
 
 Reflected = Callable[[Reflection, SocketAddress, float], None]
 """Is told of answers to this node's questions, and from where they came."""
+
+Asked = Callable[[Question, Path, float], None]
+"""Is told of strangers' questions, and over which path they came."""
 
 
 class Links:
@@ -51,9 +55,7 @@ class Links:
         *,
         settings: LinkSettings | None = None,
         punching: PunchSettings | None = None,
-        answers_strangers: bool = False,
     ) -> None:
-        """`answers_strangers` tells whoever asks where it comes from, as a seed does."""
         self.identity = identity
         """Assign a newer one after a rotation; links that are there go on under the old one."""
         self.held: set[NodeId] = set()
@@ -61,17 +63,19 @@ class Links:
         self.counters: Counter[str] = Counter()
         """STUN that was dropped, and why."""
         self.reflected: Reflected | None = None
+        self.asked: Asked | None = None
+        """Answers strangers, where that is wanted; without it they hear nothing."""
         self._endpoint = endpoint
         self._owner = owner
         self._settings = settings or LinkSettings()
         self._punching = punching or PunchSettings()
-        self._answers_strangers = answers_strangers
         self._loop = asyncio.get_running_loop()
         self._rng = random.Random()
         self._links: dict[NodeId, Link] = {}
         self._by_tag: dict[bytes, Link] = {}
         self._timers: dict[Link, asyncio.TimerHandle] = {}
-        self._strangers: Rates[str] = Rates(STRANGERS_RATE, STRANGERS_BURST)
+        self._retired: Rates[str] = Rates(RETIRED_RATE, RETIRED_BURST)
+        self._waiting: dict[Link, set[asyncio.Future[None]]] = {}
 
     def __iter__(self) -> Iterator[Link]:
         return iter(tuple(self._links.values()))
@@ -138,12 +142,34 @@ class Links:
             link.ask_now(now)
             self._after(link, now)
 
+    async def ping(self, node_id: NodeId) -> PathState | None:
+        """Ping a peer now, and wait for its pong: the path, freshly measured.
+
+        None when there is no path, or no longer one. Waits as long as the link lives; cancellable.
+        """
+        while (link := self._links.get(node_id)) is not None:
+            state = link.in_use
+            if state is None:
+                return None
+            before = state.pongs
+            pong: asyncio.Future[None] = self._loop.create_future()
+            self._waiting.setdefault(link, set()).add(pong)
+            self.ask_now(node_id)
+            try:
+                await pong
+            finally:
+                self._waiting.get(link, set()).discard(pong)
+            if state.pongs > before:
+                return state
+        return None
+
     def drop(self, node_id: NodeId) -> None:
         """Hold the link no more; its owner hears nothing further. Idempotent."""
         link = self._links.pop(node_id, None)
         if link is None:
             return
         link.close()
+        self._tell_waiting(link)
         timer = self._timers.pop(link, None)
         if timer is not None:
             timer.cancel()
@@ -180,8 +206,9 @@ class Links:
                 else:
                     link.receive(message, path, now)
                     self._after(link, now)
-            case Question():
-                self._answer_stranger(message, path, now)
+                    self._tell_waiting(link)
+            case Question() if self.asked is not None:
+                self.asked(message, path, now)
             case Reflection() if self.reflected is not None:
                 self.reflected(message, path.remote, now)
             case _:
@@ -200,7 +227,7 @@ class Links:
     def _answer_for_retired(self, message: Ping, path: Path, now: float) -> None:
         """A linked peer pings an id that this node had, or a newer one than its link's."""
         key = self._key_for(message)
-        rested = not self._strangers.take(path.remote.host, now)
+        rested = not self._retired.take(path.remote.host, now)
         if key is not None and message.is_authentic(key) and rested:
             self._endpoint.send(Datagrams(pong(message, path.remote, key)), path)
         else:
@@ -212,11 +239,10 @@ class Links:
                 return ping_key(private, message.sender)
         return None
 
-    def _answer_stranger(self, question: Question, path: Path, now: float) -> None:
-        if self._answers_strangers and not self._strangers.take(path.remote.host, now):
-            self._endpoint.send(Datagrams(reflection(question, path.remote)), path)
-        else:
-            self.counters["questions of strangers"] += 1
+    def _tell_waiting(self, link: Link) -> None:
+        for waiter in self._waiting.pop(link, ()):
+            if not waiter.done():
+                waiter.set_result(None)
 
     # One link
 

@@ -29,6 +29,10 @@ class PathState:
     """When it is to be pinged again."""
     rtt: float | None = None
     """Smoothed, in seconds."""
+    last_rtt: float | None = None
+    """The latest, in seconds."""
+    pongs: int = 0
+    """How many have come over it."""
     mapped: SocketAddress | None = None
     """This node's address on it, as the peer sees it."""
     mtu: int = SAFE_MTU
@@ -53,6 +57,7 @@ class PathState:
 
     def measured(self, rtt: float) -> None:
         """A pong came after `rtt` seconds."""
+        self.last_rtt, self.pongs = rtt, self.pongs + 1
         self.rtt = rtt if self.rtt is None else self.rtt + _SMOOTHING * (rtt - self.rtt)
 
     def begin_search(self, ceiling: int) -> None:

@@ -68,10 +68,8 @@ class Host:
         limits: Limits = USUAL,
         *,
         link_settings: LinkSettings | None = None,
-        answers_strangers: bool = False,
     ) -> None:
-        """`transports` in order of preference; the first one dials by default. A seed
-        `answers_strangers`: it tells whoever asks by STUN where the question came from."""
+        """`transports` in order of preference; the first one dials by default."""
         if not transports:
             raise ConfigError("a host needs at least one transport")
         self._identity = identity
@@ -85,7 +83,6 @@ class Host:
             identity,
             self._link_told,
             settings=link_settings,
-            answers_strangers=answers_strangers,
         )
         """The links to peers, connected or not."""
         self.link_watchers: list[Callable[[Link, LinkEvent], None]] = []

@@ -58,7 +58,7 @@ def test_two_nodes_a_forward_and_signals(spawn: Spawn, tmp_path: Path, echo_port
     ready = json.loads(behind.line())
     assert list(ready) == [
         *("event", "node_id", "udp", "proxy", "services", "allow"),
-        *("rpc_services", "allow_call"),
+        *("rpc_services", "allow_call", "seed"),
     ]
     assert ready["event"] == "ready"
     assert ready["services"] == {"7": f"127.0.0.1:{echo_port}"}

@@ -102,7 +102,7 @@ async def test_calls_are_told_of_by_binding(nodes: tuple[Node, Node]) -> None:
         await client.call("greeter.hello")
     told = json.loads(json.dumps(await verbs(behind)["status"]({})))["rpc"]
     assert told == {
-        "services": {"keynet": 2},
+        "services": {"keynet": 2, "signalling": 1},
         "allow": [],
         "running": 0,
         "bindings": {"jsonrpc": {"taken": 1, "refused": 1}},

@@ -88,6 +88,7 @@ def test_json() -> None:
         "allow": [],
         "rpc_services": [],
         "allow_call": [],
+        "seed": [],
     }
     opened = as_json(ConnectionOpened(NODE, "utp", SocketAddress("1.2.3.4", 5), True, 0.5))
     assert opened["event"] == "connection_opened"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from keynet.address import SocketAddress
+from keynet.discovery.reflector import Reflector
 from keynet.engine import Datagrams
 from keynet.identity import Identity
 from keynet.signalling.candidate import Candidate, CandidateKind, candidate
@@ -92,7 +93,9 @@ class Scene:
         self.net = FakeNet(seed, LinkModel(**({"latency": 0.02} | link)))  # type: ignore[arg-type]
         self.hosts: list[Host] = []
         for at in (SEED, OTHER_SEED):
-            self.hosts.append(Host(self.net.endpoint(at), answers_strangers=True))
+            seed_host = Host(self.net.endpoint(at))
+            seed_host.links.asked = Reflector(seed_host.endpoint).asked
+            self.hosts.append(seed_host)
 
     def host(self, address: str, nat: Nat | None = None, **options: object) -> Host:
         endpoint = self.net.endpoint(SocketAddress(address, 4000), behind=nat)
