@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from keynet.address import NodeId
-from keynet.cli.peer import client_of, run, services_of, shown
+from keynet.cli.calling import client_of, run, services_of, shown
 from keynet.cli.stdin import json_lines
 from keynet.errors import ConfigError
 from keynet.rpc.api import Metadata

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from keynet.address import NodeId
-from keynet.cli.peer import client_of, run, services_of, shown
+from keynet.cli.calling import client_of, run, services_of, shown
 from keynet.rpc.own_service import MethodInfo
 from keynet.rpc.status import printable
 from keynet.state import state_dir

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from keynet.address import NodeId
-from keynet.cli.peer import shown
+from keynet.cli.calling import shown
 from keynet.cli.services import _lines
 from keynet.cli.stdin import MAX_LINE, json_lines
 from keynet.config import Config
