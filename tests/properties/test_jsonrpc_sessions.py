@@ -24,7 +24,7 @@ from keynet.rpc.method import Kind
 from keynet.rpc.status import Status, rpc_error
 
 MEGABYTE = b"x" * 1_000_000
-SMALL = Settings(max_message_size=500, window=65_536, unread=70_000, max_calls=4)
+SMALL = Settings(max_message_size=500, window=131_072, budget=70_000, max_calls=4)
 
 ids = st.sampled_from([1, 2, "a", None, 1.5, True, [], 10**25])
 values = st.recursive(
@@ -100,12 +100,12 @@ def test_no_bytes_raise_from_a_server_or_make_it_grow(
             elif isinstance(event, CallEnded):
                 under_way.remove(event.call)
         assert session.calls == len(under_way) <= SMALL.max_calls
-        assert session.unread.size <= SMALL.unread
+        assert session.budget.lent <= SMALL.budget
         check_output(session.output.take(), len(chunk) + 3000)
     assert session.broken == endless
     for call in under_way:
         session.fail(call, rpc_error(Status.ABORTED, "done"))
-    assert session.calls == session.unread.size == 0
+    assert session.calls == session.budget.lent == 0
     session.close()
     session.close()
     assert session.receive(data[:1000]) == []
@@ -124,7 +124,7 @@ def test_no_bytes_raise_from_a_client_or_make_it_grow(
     for chunk in in_chunks(data, sizes):
         events = session.receive(chunk)
         answered += [event.call for event in events if isinstance(event, CallAnswered)]
-        assert session.unread.size <= SMALL.unread
+        assert session.budget.lent <= SMALL.budget
         check_output(session.output.take(), len(chunk))
     assert len(answered) == len(set(answered))
     left = session.close()
@@ -132,7 +132,7 @@ def test_no_bytes_raise_from_a_client_or_make_it_grow(
     assert not set(left) & set(answered)
     for call in calls:
         session.cancel(call)
-    assert session.unread.size == 0
+    assert session.budget.lent == 0
     assert session.receive(data) == []
 
 
@@ -226,7 +226,7 @@ def test_two_ends_deliver_everything_in_order_however_they_are_joined(
         assert said_up[n][: len(ends.up[ends.served[n]])] == ends.up[ends.served[n]]
     assert set(ends.answers) == set(calls)
     assert ends.server.calls == ends.client.calls == 0
-    assert ends.server.unread.size == ends.client.unread.size == 0
+    assert ends.server.budget.lent == ends.client.budget.lent == 0
 
 
 @given(steps=steps)

@@ -34,8 +34,8 @@ class Binding:
 def binding(
     max_message_size: int = DEFAULT.max_message_size,
     window: int = DEFAULT.window,
-    unread: int = DEFAULT.unread,
+    budget: int = DEFAULT.budget,
     max_calls: int = DEFAULT.max_calls,
 ) -> Binding:
     """The factory behind the entry point; its parameters are `Settings`. Raises ConfigError."""
-    return Binding(Settings(max_message_size, window, unread, max_calls))
+    return Binding(Settings(max_message_size, window, budget, max_calls))

@@ -14,6 +14,7 @@ from keynet.errors import ConnectionLost, LookupFailed, RpcError
 from keynet.rpc.api import ByteStream, Request
 from keynet.rpc.client import Client
 from keynet.rpc.jsonrpc import Binding, Settings, channel_over
+from keynet.rpc.jsonrpc.credit import INITIAL_CREDIT
 from keynet.rpc.method import Kind, untyped
 from keynet.rpc.status import Status
 from keynet.testing.clock import run
@@ -55,6 +56,10 @@ def channel(network: Any, settings: Settings | None = None) -> Any:
 
 def ask(number: int = 1, timeout: float | None = None) -> Request:
     return Request(untyped("probe.double", Kind.UNARY), {"number": number}, timeout=timeout)
+
+
+def stream_of_count(params: dict[str, Any]) -> Request:
+    return Request(untyped("probe.count", Kind.SERVER_STREAM), params)
 
 
 def stream_of(kind: Kind) -> Request:
@@ -325,7 +330,7 @@ def test_sending_on_after_the_end_keeps_nobody_from_running() -> None:
 
 def test_items_left_unread_are_given_back_when_the_call_is_cancelled() -> None:
     async def program() -> None:
-        async with served(settings=Settings(unread=100_000)) as scene:
+        async with served(settings=Settings(budget=100_000)) as scene:
             client = scene.client()
             request = ("probe.count", {"to": 60, "text": "x" * 1000})
             for _ in range(5):
@@ -376,5 +381,24 @@ def test_losing_the_path_while_a_dial_is_under_way() -> None:
         with ends_with(Status.UNAVAILABLE, "meanwhile"):
             await to.start(ask())
         await to.aclose()
+
+    run(program())
+
+
+def test_slow_readers_however_many_end_no_call_of_their_neighbours() -> None:
+    async def program() -> None:
+        settings = Settings(budget=4 * INITIAL_CREDIT)
+        async with served(settings=settings) as scene:
+            client = scene.client()
+            many = ("probe.count", {"to": 60, "text": "x" * 10_000})
+            slow = [await client.start(stream_of_count(many[1])) for _ in range(12)]
+            await asyncio.sleep(1)
+            assert len([item async for item in client.server_stream(*many)]) == 60
+            for call in slow:
+                for _ in range(60):
+                    await call.receive()
+                with pytest.raises(StopAsyncIteration):
+                    await call.receive()
+            await client.aclose()
 
     run(program())

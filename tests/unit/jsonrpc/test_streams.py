@@ -145,19 +145,22 @@ def test_breaking_the_rules_of_a_stream_ends_that_call_alone(
     run(program())
 
 
-def test_items_that_nobody_takes_are_bounded_in_all() -> None:
+def test_credit_is_bounded_in_all_and_given_back() -> None:
     async def program() -> None:
-        settings = Settings(unread=3 * INITIAL_CREDIT)
-        async with served(settings=settings) as scene:
+        async with served(settings=Settings(budget=INITIAL_CREDIT)) as scene:
             hand = await scene.hand()
-            for n in range(5):
-                hand.say(extended("probe.ignore", n), notice("item", id=n, item="y" * 60_000))
-            ended = {(await hand.hear())["id"], (await hand.hear())["id"]}
-            assert ended == {3, 4}
-            hand.say(notice("cancel", id=0), extended("probe.ignore", 5))
-            hand.say(notice("item", id=5, item="y" * 60_000))
-            assert (await hand.hear())["id"] == 0
-            await still_serves(scene, hand)
+
+            async def granted(n: int) -> int:
+                hand.say(extended("probe.total", n))
+                hand.say(notice("item", id=n, item=1))
+                hand.say(*(notice("item", id=n, item=10**4000) for _ in range(10)))
+                return (await hand.hear())["params"]["credit"]
+
+            assert await granted(1) > INITIAL_CREDIT
+            assert await granted(2) < INITIAL_CREDIT
+            hand.say(notice("cancel", id=1))
+            assert (await hand.hear())["id"] == 1
+            assert await granted(3) > INITIAL_CREDIT
 
     run(program())
 

@@ -14,7 +14,7 @@ from keynet.errors import ConfigError, RpcError
 from keynet.rpc.api import Metadata
 from keynet.rpc.jsonrpc import envelope
 from keynet.rpc.jsonrpc.codec import UNREADABLE, decoder, encode, encode_message, too_large
-from keynet.rpc.jsonrpc.credit import ReceiveWindow, SendCredit, Unread
+from keynet.rpc.jsonrpc.credit import Budget, ReceiveWindow, SendCredit
 from keynet.rpc.jsonrpc.envelope import FromServer
 from keynet.rpc.jsonrpc.lines import LineSplitter
 from keynet.rpc.jsonrpc.session.events import (
@@ -56,7 +56,7 @@ class ClientSession:
         self.output = Output()
         self.broken = False
         """Nothing is read any more."""
-        self.unread = Unread(settings.unread)
+        self.budget = Budget(settings.budget)
         self._settings = settings
         self._lines = LineSplitter(settings.max_line)
         self._calls: dict[int, MadeCall] = {}
@@ -83,10 +83,14 @@ class ClientSession:
         size.
         """
         id = self._last_id + 1
-        credit = self._settings.window if kind.server_streams else None
+        window = ReceiveWindow(self.budget, self._settings.window)
+        credit = window.open_wide() if kind.server_streams else None
         request = envelope.call(id, method, params, kind, timeout, metadata, credit)
-        line = encode_message(request, params, self._settings.max_message_size)
-        window = ReceiveWindow(self.unread, self._settings.window, self._settings.window)
+        try:
+            line = encode_message(request, params, self._settings.max_message_size)
+        except RpcError:
+            window.release()
+            raise
         call = MadeCall(id, kind, window)
         self._last_id = id
         self._calls[id] = call
@@ -238,6 +242,7 @@ class ClientSession:
     def _finish(self, call: MadeCall) -> None:
         """The call is over; items that wait stay, to be taken or released."""
         call.over = True
+        call.window.close()
         del self._calls[call.id]
 
     def _break(self, error: RpcError, events: Events) -> None:

@@ -17,7 +17,7 @@ from keynet.errors import RpcError
 from keynet.rpc.api import Metadata
 from keynet.rpc.jsonrpc import codes, envelope
 from keynet.rpc.jsonrpc.codec import UNREADABLE, decoder, encode, encode_message, too_large
-from keynet.rpc.jsonrpc.credit import INITIAL_CREDIT, ReceiveWindow, SendCredit, Unread
+from keynet.rpc.jsonrpc.credit import INITIAL_CREDIT, Budget, ReceiveWindow, SendCredit
 from keynet.rpc.jsonrpc.envelope import CallParams, Failure, Id, Invalid, Request, Success
 from keynet.rpc.jsonrpc.lines import LineSplitter
 from keynet.rpc.jsonrpc.session.batch import Batch
@@ -88,7 +88,7 @@ class ServerSession:
         """Nothing is read any more."""
         self.closing = False
         """Set it to have calls refused that are not under way yet."""
-        self.unread = Unread(settings.unread)
+        self.budget = Budget(settings.budget)
         self._settings = settings
         self._lines = LineSplitter(settings.max_line)
         self._calls: dict[Any, ServedCall] = {}
@@ -162,7 +162,7 @@ class ServerSession:
         if refusal is not None:
             self._refuse(refusal, message.id, batch)
             return
-        window = ReceiveWindow(self.unread, self._settings.window)
+        window = ReceiveWindow(self.budget, self._settings.window)
         call = ServedCall(message.id, batch, window, options)
         self._calls[_key(call)] = call
         if batch is not None and call.id is not UNSET:

@@ -21,16 +21,17 @@ class Settings:
     its dispatcher's."""
     window: int = 1 << 20
     """Bytes of one stream's items that may be under way or unread, when its reader keeps up."""
-    unread: int = 32 << 20
-    """Bytes of items that a session holds for readers that do not keep up."""
+    budget: int = 32 << 20
+    """Bytes that all streams' windows of a session may have together, beyond INITIAL_CREDIT each:
+    what it holds for readers that do not keep up, and one item each."""
     max_calls: int = 1024
     """Calls under way on one stream, at its serving end."""
 
     def __post_init__(self) -> None:
         if not INITIAL_CREDIT <= self.window <= MAX_GRANT:
             raise ConfigError(f"a window is {INITIAL_CREDIT} to {MAX_GRANT} bytes")
-        if min(self.max_message_size, self.unread, self.max_calls) < 1:
-            raise ConfigError("message size, unread bytes and calls are limited to 1 or more")
+        if min(self.max_message_size, self.max_calls) < 1 or self.budget < 0:
+            raise ConfigError("message size and calls are limited to 1 or more, a budget to 0")
 
     @property
     def max_line(self) -> int:
