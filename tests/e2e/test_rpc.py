@@ -82,7 +82,7 @@ def test_calls_of_every_kind_between_two_nodes(
     behind: Process, spawn: Spawn, tmp_path: Path
 ) -> None:
     ready = json.loads(behind.line())
-    assert (ready["rpc_services"], ready["allow_call"]) == (["sums", "keynet"], ["any"])
+    assert (ready["rpc_services"], ready["allow_call"]) == (["sums", "keynet", "signalling"], ["any"])
     peer, udp = NodeId.parse(ready["node_id"]), SocketAddress.parse(ready["udp"][0])
     front = spawn("run", *FLAGS, "--state", tmp_path / "b", "--peer", f"{peer}@{udp}")
     front.event("ready")
