@@ -82,7 +82,10 @@ def test_calls_of_every_kind_between_two_nodes(
     behind: Process, spawn: Spawn, tmp_path: Path
 ) -> None:
     ready = json.loads(behind.line())
-    assert (ready["rpc_services"], ready["allow_call"]) == (["sums", "keynet", "signalling"], ["any"])
+    assert (ready["rpc_services"], ready["allow_call"]) == (
+        ["sums", "keynet", "signalling"],
+        ["any"],
+    )
     peer, udp = NodeId.parse(ready["node_id"]), SocketAddress.parse(ready["udp"][0])
     front = spawn("run", *FLAGS, "--state", tmp_path / "b", "--peer", f"{peer}@{udp}")
     front.event("ready")
@@ -100,7 +103,7 @@ def test_calls_of_every_kind_between_two_nodes(
 
     assert behind.event("stream_served")["protocol"] == "jsonrpc"
     told = json.loads(keynet("status", "--json", "--state", tmp_path / "a")[1])
-    assert told["rpc"]["services"] == {"sums": 4, "keynet": 2}
+    assert told["rpc"]["services"] == {"sums": 4, "keynet": 2, "signalling": 1}
     assert told["rpc"]["bindings"]["jsonrpc"]["taken"] >= 6
     assert front.signal(signal.SIGTERM)[0] == 0
     assert behind.signal(signal.SIGTERM)[0] == 0
