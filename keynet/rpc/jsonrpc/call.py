@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
@@ -10,7 +11,7 @@ from keynet.errors import RpcError
 from keynet.rpc.api import Metadata
 from keynet.rpc.jsonrpc.codec import decode_result
 from keynet.rpc.jsonrpc.session.client import MadeCall
-from keynet.rpc.jsonrpc.waiting import Gate, Inbox, Waiter
+from keynet.rpc.jsonrpc.waiting import Gate, Inbox
 from keynet.rpc.method import Method
 from keynet.rpc.status import Status, rpc_error
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Call:
     """The `keynet.rpc.api.ClientCall` of this binding. One task sends, one receives."""
 
-    __slots__ = ("_answered", "_call", "_caller", "_gate", "_inbox", "_method", "_outcome")
+    __slots__ = ("_call", "_caller", "_gate", "_inbox", "_method", "_outcome", "_over")
 
     def __init__(self, caller: Caller, call: MadeCall, method: Method[..., Any]) -> None:
         self._caller = caller
@@ -29,7 +30,7 @@ class Call:
         self._method = method
         self._gate = Gate(call.credit) if method.kind.client_streams else None
         self._inbox = Inbox(self._taken) if method.kind.server_streams else None
-        self._answered = Waiter()
+        self._over = asyncio.Event()
         self._outcome: Raw | RpcError | None = None
 
     @property
@@ -41,7 +42,7 @@ class Call:
         """Stream one item; see `ClientCall.send`. Raises RpcError for one that cannot be sent."""
         if self._gate is not None:
             await self._gate.passed()
-        await self._caller.item(self._call, item)
+        await self._caller.item(self._call, item, self._over)
 
     async def finish_sending(self) -> None:
         """No more items. Idempotent."""
@@ -55,10 +56,10 @@ class Call:
 
     async def result(self) -> Any:
         """The result. Raises RpcError. Cancellable."""
-        while self._outcome is None:
-            await self._answered.wait()
+        await self._over.wait()
         if isinstance(self._outcome, RpcError):
             raise self._outcome.with_traceback(None)
+        assert self._outcome is not None
         return decode_result(self._method, self._outcome)
 
     def cancel(self) -> None:
@@ -84,7 +85,7 @@ class Call:
         if self._outcome is not None:
             return
         self._outcome = outcome
-        self._answered.wake()
+        self._over.set()
         if self._gate is not None:
             self._gate.lift()
         if self._inbox is not None:

@@ -20,6 +20,7 @@ from keynet.rpc.jsonrpc.session.events import (
     SessionBroken,
 )
 from keynet.rpc.jsonrpc.session.settings import Settings
+from keynet.rpc.jsonrpc.waiting import first_of
 from keynet.rpc.status import Status, from_network, rpc_error
 
 log = logging.getLogger(__name__)
@@ -70,9 +71,10 @@ class Caller:
 
     # What calls ask for.
 
-    async def item(self, call: MadeCall, item: Any) -> None:
+    async def item(self, call: MadeCall, item: Any, over: asyncio.Event) -> None:
+        """Once there is room for it, or the call is over."""
         if self._outbound.congested:
-            await self._outbound.room()
+            await first_of(self._outbound.room(), over.wait())
         if call.over:
             await asyncio.sleep(0)  # who sends on regardless must let others run
         self._session.item(call, item)

@@ -22,6 +22,7 @@ from keynet.rpc.jsonrpc.session.events import (
 )
 from keynet.rpc.jsonrpc.session.server import ServedCall, ServerSession
 from keynet.rpc.jsonrpc.session.settings import Settings
+from keynet.rpc.jsonrpc.waiting import first_of
 from keynet.rpc.status import Status, rpc_error
 
 log = logging.getLogger(__name__)
@@ -128,18 +129,7 @@ class ServedStream:
         gone = rpc_error(Status.CANCELLED, "the caller ended the stream before its items")
         for running, _ in self._running.values():
             running.items_ended(gone)
-        await self._idle_or_closed()
+        await first_of(self._idle.wait(), self._stream.wait_closed())
         await self._outbound.drain()
         self._stream.write_eof()
         await self._stream.wait_closed()
-
-    async def _idle_or_closed(self) -> None:
-        waits = [
-            asyncio.ensure_future(self._idle.wait()),
-            asyncio.ensure_future(self._stream.wait_closed()),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in waits:
-                one.cancel()

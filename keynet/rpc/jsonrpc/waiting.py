@@ -1,15 +1,26 @@
-"""Where tasks wait for a session: an inbox of items, and a gate that credit opens."""
+"""Where tasks wait for a session: an inbox of items, a gate that credit opens, the first of two."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from msgspec import Raw
 
 from keynet.errors import LocalProtocolError, RpcError
 from keynet.rpc.jsonrpc.credit import SendCredit
+
+
+async def first_of(*waits: Coroutine[Any, Any, object]) -> None:
+    """Until the first of them is done; the others are cancelled. Cancellable."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 class Waiter:

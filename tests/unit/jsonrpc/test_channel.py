@@ -402,3 +402,27 @@ def test_slow_readers_however_many_end_no_call_of_their_neighbours() -> None:
             await client.aclose()
 
     run(program())
+
+
+@pytest.mark.parametrize("ending", ["deadline", "cancel"])
+def test_who_sends_to_a_peer_that_reads_nothing_is_let_go_when_the_call_ends(ending: str) -> None:
+    async def program() -> None:
+        to = Client(channel(Dialled()))
+        async with to.duplex("probe.shout", timeout=9 if ending == "deadline" else None) as call:
+            other = await to.start(stream_of(Kind.DUPLEX))
+            await call.send("x" * (1 << 20))
+            sending = asyncio.create_task(other.send("y"))
+            await asyncio.sleep(5)
+            if ending == "cancel":
+                asyncio.get_running_loop().call_later(1, call.cancel)
+            async with asyncio.timeout(10):
+                await call.send("y")
+            status = Status.DEADLINE_EXCEEDED if ending == "deadline" else Status.CANCELLED
+            with ends_with(status):
+                await anext(call)
+            assert not sending.done()
+            other.cancel()
+            await sending
+        await to.aclose()
+
+    run(program())
