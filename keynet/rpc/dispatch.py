@@ -26,7 +26,7 @@ from keynet.rpc.metadata import checked
 from keynet.rpc.method import Kind, Method, untyped
 from keynet.rpc.running import ABANDON_AFTER, Running
 from keynet.rpc.service import Service
-from keynet.rpc.status import Status, rpc_error
+from keynet.rpc.status import SHUTTING_DOWN, Status, rpc_error
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ FAILED = "the method failed; the server's log says why"
 _ERRORS = frozenset(Status) - {Status.OK}
 
 DENIED = "this node does not let you call that; its owner can allow it"
-SHUTTING_DOWN = "this node is shutting down"
 
 
 class Dispatcher:

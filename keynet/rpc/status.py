@@ -46,6 +46,9 @@ MAX_MESSAGE = 300
 MAX_DETAILS = 4096
 """Bytes of a status's details that pass between nodes."""
 
+SHUTTING_DOWN = "this node is shutting down"
+"""Why calls are UNAVAILABLE at the end."""
+
 _OF_ERROR: tuple[tuple[type[KeynetError], Status], ...] = (
     (IdentityError, Status.UNAUTHENTICATED),
     (DeadlineExceeded, Status.DEADLINE_EXCEEDED),

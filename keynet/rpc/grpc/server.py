@@ -8,6 +8,7 @@ import grpc.aio
 from keynet.address import Authority
 from keynet.errors import ConfigError
 from keynet.rpc.api import Dispatch, Network
+from keynet.rpc.dispatch import GRACE
 from keynet.rpc.grpc.described import Described
 from keynet.rpc.grpc.gate import Gate
 from keynet.rpc.grpc.loopback import Loopback
@@ -61,7 +62,7 @@ class GrpcServer:
         self.address = Authority(HOST, port)
         self._network.serve_protocol(NAME, Loopback(self.address, self._audit).serve)
 
-    async def aclose(self, grace: float = 5.0) -> None:
+    async def aclose(self, grace: float = GRACE) -> None:
         """Take no new call, give those that run `grace` seconds, then cancel them. Idempotent."""
         server, self._server = self._server, None
         if server is None:

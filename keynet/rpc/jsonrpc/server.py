@@ -6,12 +6,10 @@ import asyncio
 from dataclasses import replace
 
 from keynet.rpc.api import ByteStream, Dispatch, Network
+from keynet.rpc.dispatch import GRACE
 from keynet.rpc.jsonrpc.running import NAME
 from keynet.rpc.jsonrpc.serving import ServedStream
 from keynet.rpc.jsonrpc.session.settings import Settings
-
-GRACE = 5.0
-"""Seconds that running calls have when the server closes."""
 
 
 class Server:

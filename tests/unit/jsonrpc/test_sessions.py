@@ -119,3 +119,26 @@ def test_nothing_is_read_after_what_broke_the_session() -> None:
     (event,) = session.receive(b"nonsense\n" + line({"jsonrpc": "2.0", "result": 1, "id": 1}))
     assert isinstance(event, SessionBroken)
     assert session.receive(line({"jsonrpc": "2.0", "result": 1, "id": 1})) == []
+
+
+def test_the_answers_to_a_batch_are_bounded_together() -> None:
+    session = ServerSession(Settings(max_message_size=100_000))
+    batch = [request("s.m", id=n) for n in range(5)]
+    events = session.receive(msgspec.json.encode(batch) + b"\n")
+    calls = [event.call for event in events if isinstance(event, CallArrived)]
+    for call in calls[:4]:
+        session.reply(call, "x" * 50_000)
+    session.fail(calls[4], rpc_error(Status.ABORTED, "small"))
+    (answers,) = said(session)
+    assert [len(one.get("result", "")) for one in answers] == [50_000, 50_000, 0, 0, 0]
+    statuses = [one["error"]["data"]["status"] for one in answers[2:]]
+    assert statuses == ["RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED", "ABORTED"]
+    assert [one["id"] for one in answers] == list(range(5))
+
+
+def test_a_batch_of_one_may_have_the_largest_answer() -> None:
+    session = ServerSession(Settings(max_message_size=100_000))
+    (event,) = session.receive(msgspec.json.encode([request("s.m", id="i" * 1000)]) + b"\n")
+    assert isinstance(event, CallArrived)
+    session.reply(event.call, "x" * 99_998)
+    assert len(said(session)[0][0]["result"]) == 99_998

@@ -6,9 +6,11 @@ from __future__ import annotations
 class Batch:
     """Collects answers. Notifications have none; a batch of these alone gets no answer at all."""
 
-    __slots__ = ("_answers", "_awaited", "_read")
+    __slots__ = ("_answers", "_awaited", "_limit", "_read", "_size")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
         self._answers: list[bytes] = []
         self._awaited = 0
         self._read = False
@@ -17,9 +19,15 @@ class Batch:
         """A call has begun that will be answered later."""
         self._awaited += 1
 
+    def fits(self, text: bytes) -> bool:
+        """Whether there is room for an answer: all of them are one line, and are held until the
+        last is made. What says that there is none, which is short, is always taken."""
+        return self._size + len(text) <= self._limit
+
     def answer(self, text: bytes, *, awaited: bool) -> bytes | None:
         """Add an answer; `awaited` when `expect` announced it. Gives the array once complete."""
         self._answers.append(text)
+        self._size += len(text)
         self._awaited -= awaited
         return self._complete()
 

@@ -32,11 +32,13 @@ from keynet.rpc.jsonrpc.session.events import (
 )
 from keynet.rpc.jsonrpc.session.output import Output
 from keynet.rpc.jsonrpc.session.settings import Settings
-from keynet.rpc.status import Status, printable, rpc_error
+from keynet.rpc.status import SHUTTING_DOWN, Status, printable, rpc_error
 
 Events = list[ServerEvent]
 
-SHUTTING_DOWN = "this node is shutting down"
+_NO_ROOM = rpc_error(
+    Status.RESOURCE_EXHAUSTED, "the answers to this batch are too large together: ask one by one"
+)
 
 
 class ServedCall:
@@ -123,7 +125,7 @@ class ServerSession:
         if not isinstance(message, list):
             self._message_came(message, len(line) + 1, None, events)
             return
-        batch = Batch()
+        batch = Batch(self._settings.max_batch)
         for one in message:
             self._message_came(one, 0, batch, events)
         self._say(batch.end())
@@ -306,7 +308,13 @@ class ServerSession:
             told = envelope.notification(envelope.METADATA, id=call.id, metadata=metadata)
             self.output.add(encode(told))
         self._finish(call)
-        self._say(text if call.batch is None else call.batch.answer(text, awaited=True))
+        if call.batch is None:
+            self._say(text)
+            return
+        if not call.batch.fits(text):
+            assert call.id is not UNSET, "a notification is not answered"
+            text = encode(Failure(codes.error_object(_NO_ROOM), call.id))
+        self._say(call.batch.answer(text, awaited=True))
 
     def _finish(self, call: ServedCall) -> None:
         call.over = True

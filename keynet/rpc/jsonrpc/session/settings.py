@@ -39,5 +39,11 @@ class Settings:
         large for this side costs its own call alone, not the stream."""
         return max(self.max_message_size, MAX_MESSAGE_SIZE) + ENVELOPE
 
+    @property
+    def max_batch(self) -> int:
+        """Bytes of the answers to a batch, which are one line: one of the largest, and small ones
+        beside it."""
+        return self.max_message_size + ENVELOPE // 2
+
 
 DEFAULT = Settings()
