@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from keynet.address import NodeId, SocketAddress
 from keynet.discovery.interfaces import host_addresses
-from keynet.errors import KeynetError, LocallyClosed, PunchFailed
+from keynet.errors import KeynetError, LocallyClosed, LookupFailed, PunchFailed
 from keynet.identity import Identity, PeerIdentity
 from keynet.signalling.answering import Answering
 from keynet.signalling.asking import Asking, SeedChannel
@@ -52,6 +52,8 @@ class Attempt:
     """One line for people."""
     outcomes: tuple[Outcome, ...] = ()
     """Every address that was tried, or could not be."""
+    unknown: bool = False
+    """No seed knows the peer."""
 
 
 class Meeting:
@@ -98,7 +100,7 @@ class Meeting:
         try:
             return await self._punched(node_id)
         except KeynetError as error:
-            self._remember(node_id, str(error))
+            self._remember(node_id, str(error), unknown=isinstance(error, LookupFailed))
             raise
 
     async def _punched(self, node_id: NodeId) -> Path:
@@ -136,10 +138,11 @@ class Meeting:
         return sealed_answer
 
     def why(self, node_id: NodeId) -> Attempt | None:
-        """The latest attempt to reach a node; None when there was none."""
+        """The attempt to reach a node that is under way, or the latest; None without any."""
         link = self._links.get(node_id)
-        if link is not None and link.puncher is not None:
-            self._remember(node_id, link.puncher.why(), tuple(link.puncher.outcomes))
+        puncher = link.puncher if link is not None else None
+        if puncher is not None and not puncher.finished:
+            return Attempt(self._loop.time(), puncher.why(), tuple(puncher.outcomes))
         return self._attempts.get(node_id)
 
     def candidates(self) -> tuple[Candidate, ...]:
@@ -200,21 +203,28 @@ class Meeting:
     # What peers are told
 
     def _for_peer(self, peer: PeerIdentity) -> Sequence[Candidate]:
-        return for_peer(self.candidates(), trusted=self._trusts(peer), same_network=False)
+        return for_peer(self.candidates(), self._observed(), friend=self._trusts(peer))
 
     def _for_offer(self, offer: Offer) -> Sequence[Candidate]:
         """A peer that comes from our own public address is in our network."""
-        seen = {one.host for one in self._observed()}
+        seen = self._observed()
         theirs = {
             one.address.host for one in offer.candidates if one.kind is CandidateKind.REFLEXIVE
         }
-        same = not seen.isdisjoint(theirs)
-        return for_peer(self.candidates(), trusted=self._trusts(offer.peer), same_network=same)
+        neighbour = any(one.host in theirs for one in seen)
+        return for_peer(self.candidates(), seen, friend=neighbour or self._trusts(offer.peer))
 
-    def _remember(self, node_id: NodeId, result: str, outcomes: tuple[Outcome, ...] = ()) -> None:
+    def _remember(
+        self,
+        node_id: NodeId,
+        result: str,
+        outcomes: tuple[Outcome, ...] = (),
+        *,
+        unknown: bool = False,
+    ) -> None:
         before = self._attempts.pop(node_id, None)
         if not outcomes and before is not None:
             outcomes = before.outcomes
-        self._attempts[node_id] = Attempt(self._loop.time(), result, outcomes)
+        self._attempts[node_id] = Attempt(self._loop.time(), result, outcomes, unknown)
         if len(self._attempts) > REMEMBERED:
             self._attempts.popitem(last=False)

@@ -6,7 +6,7 @@ Values and pure functions; who gathers them is `keynet.discovery`, who tries the
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -107,9 +107,10 @@ _UNIQUE_LOCAL = ipaddress.IPv6Network("fc00::/7")
 
 
 def for_peer(
-    candidates: Iterable[Candidate], *, trusted: bool, same_network: bool
+    candidates: Iterable[Candidate], seen: Collection[SocketAddress], *, friend: bool
 ) -> tuple[Candidate, ...]:
-    """What a peer is told: private addresses only when it is trusted or in the same network."""
+    """What a peer is told: of private addresses only those that seeds have `seen`, unless it is a
+    friend (trusted, or in the same network)."""
     return tuple(
-        one for one in candidates if trusted or same_network or not is_private(one.address)
+        one for one in candidates if friend or one.address in seen or not is_private(one.address)
     )

@@ -69,6 +69,7 @@ class Link:
         self.controlling = local.public_key > peer.public_key
         self.puncher: Puncher | None = None
         """The punching under way, or the last one: its outcomes stay to be looked at."""
+        self._punching = False
         self.counters: Counter[str] = Counter()
         self.opened_at = now
         self.closed = False
@@ -123,7 +124,7 @@ class Link:
     def punch(self, puncher: Puncher, now: float) -> None:
         """Try addresses of the peer; in place of what was tried before."""
         if not self.closed:
-            self.puncher = puncher
+            self.puncher, self._punching = puncher, True
             self._drive_puncher(now)
 
     def add_path(self, path: Path, now: float, rtt: float | None = None) -> None:
@@ -282,12 +283,13 @@ class Link:
 
     def _drive_puncher(self, now: float) -> None:
         puncher = self.puncher
-        if puncher is None or puncher.finished:
+        if puncher is None or not self._punching:
             return
         while (address := puncher.due(now)) is not None:
             known = self._paths.get(address)
             self._pings.start(known.path if known else Path(address), now, pauses=_PUNCH_PAUSES)
         if puncher.finished:
+            self._punching = False
             self._events.append(PunchEnded(puncher.opened, puncher.why()))
 
     # Paths

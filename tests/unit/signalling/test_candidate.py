@@ -85,9 +85,10 @@ def test_loopback_is_usable_where_it_is_all_there_is():
 def test_private_addresses_go_to_friends_and_neighbours_only():
     private = candidate(CandidateKind.HOST, SocketAddress("192.168.1.5", 1))
     public = candidate(CandidateKind.REFLEXIVE, V4)
-    assert for_peer([private, public], trusted=False, same_network=False) == (public,)
-    assert for_peer([private, public], trusted=True, same_network=False) == (private, public)
-    assert for_peer([private, public], trusted=False, same_network=True) == (private, public)
+    both = [private, public]
+    assert for_peer(both, [], friend=False) == (public,)
+    assert for_peer(both, [], friend=True) == (private, public)
+    assert for_peer(both, [private.address], friend=False) == (private, public)
 
 
 @pytest.mark.parametrize(

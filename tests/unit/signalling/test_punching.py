@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from keynet.address import SocketAddress
+from keynet.signalling.candidate import CandidateKind, candidate
 from keynet.signalling.link_events import PathSelected, PunchEnded
 from keynet.signalling.puncher import Fate
 from keynet.testing.clock import run
@@ -133,6 +135,24 @@ def test_every_address_is_accounted_for_and_none_is_flooded():
             assert outcome.fate in (Fate.TRIED, Fate.REFUSED)
             assert outcome.pings <= 15
         assert a.endpoint.counts["sent_datagrams"] - before <= 2 + 15 * len(puncher.outcomes)
+        scene.close()
+
+    run(program())
+
+
+def test_a_peer_without_an_address_that_may_be_tried_is_told_of_at_once():
+    async def program() -> None:
+        scene = Scene()
+        a, b = scene.host("198.51.1.2"), scene.host("198.51.2.2")
+        loopback = candidate(CandidateKind.HOST, SocketAddress("127.0.0.1", 4000))
+        for told in ([], [loopback]):
+            a.events.clear()
+            a.links.punch(b.identity.node_id, told)
+            ended = await a.wait_for(PunchEnded, 0.1)
+            assert not ended.opened
+        assert "none of its 1 addresses may be probed" in ended.reason
+        [outcome] = a.links.get(b.identity.node_id).puncher.outcomes
+        assert outcome.fate is Fate.REFUSED
         scene.close()
 
     run(program())
