@@ -30,10 +30,10 @@ class Server:
         """Serve one stream to its end; `first` was read of it already."""
         if self._closed:
             return
-        served = ServedStream(stream, self._dispatch, self._settings)
+        served = ServedStream(stream, first, self._dispatch, self._settings)
         self._streams.add(served)
         try:
-            await served.serve(first)
+            await served.serve()
         finally:
             self._streams.discard(served)
 

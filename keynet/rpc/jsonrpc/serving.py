@@ -34,25 +34,24 @@ FLUSH_TIMEOUT = 2.0
 class ServedStream:
     """One peer's stream of calls, from its first byte to its end."""
 
-    def __init__(self, stream: ByteStream, dispatch: Dispatch, settings: Settings) -> None:
-        """Make it in the running event loop."""
+    def __init__(
+        self, stream: ByteStream, first: bytes, dispatch: Dispatch, settings: Settings
+    ) -> None:
+        """Make it in the running event loop. `first` are bytes that were read already."""
         self._stream = stream
         self._dispatch = dispatch
         self._session = ServerSession(settings)
-        self._inbound = Inbound(stream)
+        self._inbound = Inbound(stream, first)
         self._outbound = Outbound(stream, self._session.output)
         self._peer = stream.connection.peer
         self._running: dict[ServedCall, tuple[Running, asyncio.Task[None]]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def serve(self, first: bytes) -> None:
-        """Serve until the peer ends the stream and its calls are answered, or it breaks.
-
-        `first` are bytes of it that were read already.
-        """
+    async def serve(self) -> None:
+        """Serve until the peer ends the stream and its calls are answered, or it breaks."""
         try:
-            await self._read(first)
+            await self._read()
             await self._answer_the_rest()
         except KeynetError as error:
             log.debug("a stream of %s broke: %s", self._peer.node_id.short, error)
@@ -73,9 +72,9 @@ class ServedStream:
         await self._stream.aclose()
         self._stream.reset()
 
-    async def _read(self, data: bytes) -> None:
+    async def _read(self) -> None:
         """Read to the peer's end, or to what makes going on senseless."""
-        while True:
+        while data := await self._inbound.read():
             for event in self._session.receive(data):
                 self._handle(event)
             self._outbound.flush_soon()
@@ -83,9 +82,6 @@ class ServedStream:
                 return
             if self._outbound.congested:
                 await self._outbound.room()  # who does not read is not read
-            data = await self._inbound.read()
-            if not data:
-                return
 
     def _handle(self, event: ServerEvent) -> None:
         match event:

@@ -27,7 +27,7 @@ PATH = LinkModel(latency=0.05, loss=0.02)
 async def joined(dispatch: Dispatcher) -> AsyncIterator[tuple[Hosts, Client, asyncio.Task[None]]]:
     async with hosts(transport, PATH) as both:
         near, far = await both.streams()
-        serving = asyncio.create_task(ServedStream(far, dispatch, Settings()).serve(b""))
+        serving = asyncio.create_task(ServedStream(far, b"", dispatch, Settings()).serve())
         async with Client(channel_over(near)) as client:
             yield both, client, serving
         await serving

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from keynet.errors import LocalProtocolError
 from keynet.rpc.jsonrpc.credit import SendCredit
-from keynet.rpc.jsonrpc.inbound import Inbound
+from keynet.rpc.jsonrpc.inbound import TURN_LINES, Inbound
 from keynet.rpc.jsonrpc.waiting import Gate, Inbox, Waiter
 from keynet.rpc.status import Status, rpc_error
 from keynet.testing.clock import run
@@ -105,5 +105,35 @@ def test_a_gate_opens_with_credit_and_for_good_at_the_end() -> None:
         await asyncio.sleep(1)
         gate.lift()
         await waiting
+
+    run(program())
+
+
+def test_tiny_lines_are_given_a_few_at_a_time_with_turns_for_others_between() -> None:
+    class Once:
+        def __init__(self) -> None:
+            self.data = [b"", b"rest", b"\n" * 1000 + b"half"]
+
+        async def read(self) -> bytes:
+            return self.data.pop()
+
+    async def program() -> None:
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        other = asyncio.create_task(others())
+        inbound = Inbound(Once(), b"first\n")  # type: ignore[arg-type]
+        pieces = []
+        while piece := await inbound.read():
+            pieces.append(piece)
+        assert b"".join(pieces) == b"first\n" + b"\n" * 1000 + b"halfrest"
+        assert max(piece.count(b"\n") for piece in pieces) == TURN_LINES
+        assert turns >= 1000 // TURN_LINES
+        other.cancel()
 
     run(program())
