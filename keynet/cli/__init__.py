@@ -19,7 +19,13 @@ VERBS = {
     "call": "Call a method of a peer, and print what it gives.",
     "services": "List what may be called at a peer.",
     "seed": "Run a seed: nodes register there, are found there by id, and meet through it.",
+    "ping": "Measure the way to a peer: its path, and the round trips of link and calls.",
+    "why": "Tell why a peer is not reached: every address tried, with its outcome and advice.",
     "status": "Show what the running node is, has and is connected to.",
+    "allow": "Change who may reach the running node's exposed services.",
+    "expose": "Change which local servers the running node lets peers in to.",
+    "allow-call": "Change who may call the running node's methods.",
+    "peer": "Change whose UDP addresses the running node knows outright.",
     "id": "Make, show and rotate this node's identity.",
     "plugins": "List each layer's implementations, where they come from and what is wrong.",
     "doctor": "Examine addresses, NATs and firewalls here, and say what they mean for a node.",
@@ -90,7 +96,7 @@ def application(args: Sequence[str]) -> "typer.Typer":
         if verb != wanted:
             app.command(verb, help=summary)(_not_loaded)
             continue
-        module = import_module(f"keynet.cli.{verb}")
+        module = import_module(f"keynet.cli.{verb.replace('-', '_')}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=verb)
         else:

@@ -76,7 +76,7 @@ def _why(error: RpcError, state: Path, node_id: NodeId) -> str:
     if error.status != Status.UNAVAILABLE:
         return ""
     try:
-        why = ask_node(state, "why", node_id=str(node_id))
+        why = ask_node(state, "why", node_id=str(node_id))["trouble"]
     except KeynetError:
         return ""
     return f" ({printable(why)})" if why is not None and why not in error.message else ""

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from keynet.cli.reaching import link_lines, seed_lines
 from keynet.control import call
 from keynet.state import state_dir
 
@@ -76,9 +77,15 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     yield "allowed", ["everybody"] if allowed == "any" else allowed or ["nobody"]
     yield "RPC", list(_rpc(status["rpc"]))
     yield "peers", [escape(peer) for peer in status["peers"]]
+    yield "seeds", [escape(line) for one in status["seeds"] for line in seed_lines(one)]
+    mapping = (f"{family}: {kind}" for family, kind in status["mapping"].items())
+    yield "mapping", list(mapping) if status["seeds"] else []
+    yield "candidates", [escape(f"{c['address']} ({c['kind']})") for c in status["candidates"]]
+    yield "signalling", list(_counted(status["signalling"]))
     tunnels = status["tunnels"]
     yield "tunnels", [f"{tunnels['to_peers']} to peers, {tunnels['from_peers']} from peers"]
     yield "buffers", list(_buffers(status["socket"]))
+    yield "links", list(_links(status)) or ["none"]
     yield "connections", list(_connections(status)) or ["none"]
 
 
@@ -99,6 +106,21 @@ def _buffers(socket: dict[str, Any]) -> Iterator[str]:
             refused = " [yellow](the system refused more: see net.core.rmem_max)[/yellow]"
             given = socket.get(f"{family}_buffers_refused")
             yield f"{family}: receive {receive} KiB, send {send} KiB{refused if given else ''}"
+
+
+def _links(status: dict[str, Any]) -> Iterator[str]:
+    for link in status["links"]:
+        yield link["peer"]
+        yield from (escape(f"  {line}") for line in link_lines(link))
+    if status["link_count"] > len(status["links"]):
+        yield f"and {status['link_count'] - len(status['links'])} more"
+
+
+def _counted(signalling: dict[str, dict[str, int]]) -> Iterator[str]:
+    for part, counters in signalling.items():
+        counted = ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
+        if counted:
+            yield escape(f"{part}: {counted}")
 
 
 def _connections(status: dict[str, Any]) -> Iterator[str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import keynet
 from keynet.address import NodeId, SocketAddress
+from keynet.control.changes import changes
+from keynet.control.reaching import describe_reaching, reaching
 from keynet.control.server import Tunnel
 from keynet.control.tunnel import VERB as TUNNEL
 from keynet.errors import KeynetError
@@ -38,15 +40,13 @@ def verbs(node: Node) -> dict[str, Any]:
     async def tunnel(params: Mapping[str, Any]) -> Any:
         return await _tunnel_to(node, params)
 
-    async def why(params: Mapping[str, Any]) -> Any:
-        return node.network.why(NodeId.parse(str(params.get("node_id"))))
-
     return {
         "status": status,
         "audit": audit,
         "rotate": rotate,
         TUNNEL: tunnel,
-        "why": why,
+        **changes(node),
+        **reaching(node),
     }
 
 
@@ -110,7 +110,8 @@ def describe(node: Node) -> dict[str, Any]:
         "services": {str(s.port): str(s.target) for s in node.reverse_proxy.services},
         "allow": _allowed(node),
         "rpc": _rpc(node),
-        "peers": [str(peer) for peer in node.config.peer],
+        "peers": [str(peer) for peer in node.statics if peer.node_id in node.statics.to_ping],
+        **describe_reaching(node),
         "connections": [_connection(one) for one in connections[:MAX_CONNECTIONS]],
         "connection_count": len(connections),
         "tunnels": {

@@ -103,9 +103,14 @@ class Reflexive:
 
     def mapping(self, own: Iterable[SocketAddress], *, ipv6: bool = False) -> Mapping:
         """How the NAT maps; `own` are the interfaces' addresses."""
-        seen = [one for one in self._seen.values() if one.is_ipv6 is ipv6]
-        if any(one in set(own) for one in seen):
-            return Mapping.NONE
-        if len(seen) < 2:
-            return Mapping.UNKNOWN
-        return Mapping.INDEPENDENT if len(set(seen)) == 1 else Mapping.DEPENDENT
+        return mapping_of((one for one in self._seen.values() if one.is_ipv6 is ipv6), own)
+
+
+def mapping_of(seen: Iterable[SocketAddress], own: Iterable[SocketAddress]) -> Mapping:
+    """How a NAT maps, from what servers of one family saw, one address each."""
+    seen = list(seen)
+    if not set(own).isdisjoint(seen):
+        return Mapping.NONE
+    if len(seen) < 2:
+        return Mapping.UNKNOWN
+    return Mapping.INDEPENDENT if len(set(seen)) == 1 else Mapping.DEPENDENT

@@ -14,6 +14,7 @@ from keynet.address import NodeId, SocketAddress
 from keynet.config import Config
 from keynet.discovery.interfaces import host_addresses
 from keynet.discovery.reflector import Reflector
+from keynet.discovery.reflexive import Mapping, mapping_of
 from keynet.identity import Identity, PeerIdentity
 from keynet.node.events import (
     ConnectionLost,
@@ -88,7 +89,7 @@ class Signalling:
             lambda: host.identity,
             self._local,
             self._registered,
-            self._observed,
+            lambda: tuple(self.observed.values()),
             trusts=self._trusts,
             admits=self._refusal,
             transports=host.transports,
@@ -111,6 +112,23 @@ class Signalling:
     def memberships(self) -> tuple[Membership, ...]:
         """What is known of each seed now."""
         return tuple(member.membership for member in self._members)
+
+    @property
+    def observed(self) -> dict[NodeId, SocketAddress]:
+        """By seed, this node's address as that sees it: the latest pong knows best."""
+        seen = {}
+        for one in self.memberships:
+            link = self._host.links.get(one.seed)
+            state = link.in_use if link is not None else None
+            address = (state.mapped if state is not None else None) or one.observed
+            if address is not None:
+                seen[one.seed] = address
+        return seen
+
+    def mapping(self, *, ipv6: bool = False) -> Mapping:
+        """How this node's NAT maps, as far as seeds have shown."""
+        seen = (one for one in self.observed.values() if one.is_ipv6 is ipv6)
+        return mapping_of(seen, host_addresses(self._local))
 
     async def start(self) -> None:
         """Register at every seed, begin to ping static peers, be a seed.
@@ -164,15 +182,6 @@ class Signalling:
         """Seeds to ask: those first that have registered this node."""
         standing = {one.seed: one.registered for one in self.memberships}
         return sorted(self._seeds.values(), key=lambda one: not standing.get(one.seed))
-
-    def _observed(self) -> list[SocketAddress]:
-        """This node's address as each seed sees it: the latest pong knows best."""
-        seen = []
-        for one in self.memberships:
-            link = self._host.links.get(one.seed)
-            state = link.in_use if link is not None else None
-            seen.append((state.mapped if state is not None else None) or one.observed)
-        return [address for address in seen if address is not None]
 
     def _registration(self) -> bytes:
         identity: Identity = self._host.identity

@@ -33,7 +33,7 @@ def test_every_verb_has_help(keynet: Keynet, verb: str) -> None:
     status, out, _ = keynet(verb, "--help")
     assert status == 0
     assert "Usage" in out
-    module = import_module(f"keynet.cli.{verb}")
+    module = import_module("keynet.cli." + verb.replace("-", "_"))
     assert hasattr(module, "app") or callable(module.command)
 
 

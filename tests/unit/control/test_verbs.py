@@ -126,10 +126,10 @@ async def test_a_tunnel_leads_to_a_peers_protocol_or_says_why_not(
         await tunnel({"node_id": str(behind.node_id), "protocol": "gopher"})
     assert caught.value.status == Status.UNIMPLEMENTED
     nobody = str(NodeId(bytes(32)))
-    assert await why({"node_id": nobody}) is None
+    assert (await why({"node_id": nobody}))["trouble"] is None
     with pytest.raises(RpcError):
         await tunnel({"node_id": nobody, "protocol": "jsonrpc"})
-    assert "no address is known" in await why({"node_id": nobody})
+    assert "no address is known" in (await why({"node_id": nobody}))["trouble"]
     for verb in (tunnel, why):
         with pytest.raises(ConfigError):
             await verb({})
