@@ -7,6 +7,7 @@ an option of its own: nothing of the environment is asked.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -88,7 +89,12 @@ def through_proxy(
 
 
 def grpcio() -> Any:
-    """The package, imported when it is needed. Raises ConfigError when it is not installed."""
+    """The package, imported when it is needed. Raises ConfigError when it is not installed.
+
+    Its C core writes to standard error of every dial that fails, and reads how much it may when it
+    is loaded: nothing, unless the environment says otherwise, for the caller is told of it.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         import grpc
         import grpc.aio

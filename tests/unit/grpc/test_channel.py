@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from keynet.address import Authority, NodeId, SocketAddress
 from keynet.config.values import LocalAddress, UnixPath
 from keynet.errors import ConfigError
 from keynet.rpc.grpc import aio_channel, binding, channel, client_address
-from keynet.rpc.grpc.channel import _how_to_dial
+from keynet.rpc.grpc.channel import _how_to_dial, grpcio
 
 NODE = NodeId(b"\3" * 32)
 
@@ -106,3 +107,14 @@ def test_without_grpcio_the_error_says_what_to_install(
 )
 def test_how_grpcio_names_its_clients(peer: str, address: SocketAddress | None) -> None:
     assert client_address(peer) == address
+
+
+@pytest.mark.parametrize(("said", "holds"), [(None, "NONE"), ("DEBUG", "DEBUG")])
+def test_the_core_of_grpcio_says_nothing_by_itself_unless_it_is_told_to(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, holds: str
+) -> None:
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    if said is not None:
+        monkeypatch.setenv("GRPC_VERBOSITY", said)
+    grpcio()
+    assert os.environ["GRPC_VERBOSITY"] == holds
