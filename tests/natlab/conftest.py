@@ -47,3 +47,23 @@ def keynet() -> Iterator[StartKeynet]:
     yield start
     for process in running:
         process.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What every pair of NATs came to, as a table: who dials down, who is dialled across."""
+    reports = [one for some in terminalreporter.stats.values() for one in some]
+    cells: dict[tuple[str, str], str] = {
+        (a, b): result
+        for report in reports
+        for name, (a, b, result) in getattr(report, "user_properties", ())
+        if name == "meeting"
+    }
+    if not cells:
+        return
+    rows, columns = (list(dict.fromkeys(pair[n] for pair in cells)) for n in (0, 1))
+    wide = max(map(len, rows))
+    terminalreporter.section("CONNECT to first byte, 40 ms apart, or its status (down: who dials)")
+    terminalreporter.line(" " * wide + "".join(f"  {column:>8}" for column in columns))
+    for row in rows:
+        line = (f"  {cells.get((row, one), ''):>{max(8, len(one))}}" for one in columns)
+        terminalreporter.line(f"{row:<{wide}}{''.join(line)}")
