@@ -231,6 +231,13 @@ def test_a_proxy_open_to_the_network_is_fine_with_a_token() -> None:
     assert read(None, {"proxy": "0.0.0.0:1", "proxy_token": "t"}).proxy_token == "t"
 
 
+def test_an_alternate_address_is_a_seeds() -> None:
+    with pytest.raises(ConfigError, match="keynet seed"):
+        Config.of(alternate="127.0.0.2:9")
+    wanted = Config.of(alternate="127.0.0.2:9", seeding=True)
+    assert wanted.alternate == SocketAddress("127.0.0.2", 9)
+
+
 def test_a_flag_of_zero_is_a_flag() -> None:
     with pytest.raises(ConfigError, match="deadline"):
         read(None, {"deadline": 0.0})

@@ -216,6 +216,47 @@ def test_a_quicker_path_replaces_a_slow_one_on_both_sides():
     run(program())
 
 
+# Pings that somebody waits for.
+
+
+def test_a_ping_now_measures_the_path_in_use_afresh():
+    async def program(scene, a, b):
+        await asyncio.sleep(20)  # packet sizes are known by then
+        state = await a.links.ping(b.identity.node_id)
+        assert state.path == a.path_to(b)
+        before, began_at = state.pongs, asyncio.get_running_loop().time()
+        again = await asyncio.gather(*(a.links.ping(b.identity.node_id) for _ in range(3)))
+        assert again == [state] * 3
+        assert state.pongs == before + 1
+        assert asyncio.get_running_loop().time() - began_at == pytest.approx(state.last_rtt)
+        assert state.last_rtt == pytest.approx(0.04)
+
+    with_pair(program)
+
+
+def test_a_ping_that_is_not_answered_ends_with_the_link():
+    async def program(scene, a, b):
+        await asyncio.sleep(20)
+        cut(scene, a, b)
+        assert await a.links.ping(b.identity.node_id) is None
+        assert of(a, LinkLost)
+        assert await a.links.ping(b.identity.node_id) is None
+        assert not a.links._waiting
+
+    with_pair(program)
+
+
+def test_nobody_waits_for_a_ping_without_a_path_or_after_cancelling():
+    async def program(scene, a, b):
+        assert await a.links.ping(Identity.generate().node_id) is None
+        cut(scene, a, b)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(a.links.ping(b.identity.node_id), 1.0)
+        assert not any(a.links._waiting.values())
+
+    with_pair(program)
+
+
 # Strangers.
 
 
