@@ -6,8 +6,10 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -86,3 +88,35 @@ def spawn() -> Iterator[Spawn]:
     yield start
     for process in running:
         process.close()
+
+
+@pytest.fixture
+def echo_port() -> Iterator[int]:
+    """A local TCP server in a thread that gives back what it gets."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return
+            with client:
+                while data := client.recv(65536):
+                    client.sendall(data)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield server.getsockname()[1]
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join()
+
+
+def echoed(client: socket.socket, data: bytes) -> bytes:
+    client.sendall(data)
+    client.shutdown(socket.SHUT_WR)
+    parts = []
+    while part := client.recv(65536):
+        parts.append(part)
+    return b"".join(parts)

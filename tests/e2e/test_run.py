@@ -6,48 +6,12 @@ import json
 import re
 import signal
 import socket
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from keynet.address import NodeId, SocketAddress
 from keynet.control import call, running_node
 
-from .conftest import Spawn
-
-
-@pytest.fixture
-def echo_port() -> Iterator[int]:
-    """A local TCP server in a thread that gives back what it gets."""
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                client, _ = server.accept()
-            except OSError:
-                return
-            with client:
-                while data := client.recv(65536):
-                    client.sendall(data)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield server.getsockname()[1]
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
-    thread.join()
-
-
-def echoed(client: socket.socket, data: bytes) -> bytes:
-    client.sendall(data)
-    client.shutdown(socket.SHUT_WR)
-    parts = []
-    while part := client.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
+from .conftest import Spawn, echoed
 
 
 def test_two_nodes_a_forward_and_signals(spawn: Spawn, tmp_path: Path, echo_port: int) -> None:
