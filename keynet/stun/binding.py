@@ -18,7 +18,7 @@ from aioice import stun
 from keynet.address import NodeId, SocketAddress
 from keynet.engine import Buffer
 from keynet.errors import ConfigError
-from keynet.stun.structure import HEADER, has_fingerprint, is_stun
+from keynet.stun.structure import fingerprints, has_fingerprint, is_stun
 
 TRANSACTION_ID_BYTES = 12
 MAX_MESSAGE = 65507
@@ -165,9 +165,14 @@ def reflection(
     return bytes(message)
 
 
+def is_request(datagram: Buffer) -> bool:
+    """Whether a datagram of this module's making asks, rather than answers."""
+    return datagram[0] == 0
+
+
 def read(datagram: Buffer) -> Ping | Pong | Question | Reflection | None:
     """What a datagram says, if it is one of the four; None for all else. Never raises."""
-    if not is_stun(datagram):
+    if not is_stun(datagram) or fingerprints(datagram) > 1:
         return None
     try:
         message = stun.parse_message(bytes(datagram))

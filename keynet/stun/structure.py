@@ -38,3 +38,9 @@ def is_stun(datagram: Buffer) -> bool:
 def has_fingerprint(datagram: Buffer) -> bool:
     """Whether a STUN message ends in a FINGERPRINT, right or wrong; `is_stun` checks it."""
     return len(datagram) >= HEADER + 8 and bytes(datagram[-8:-4]) == _FINGERPRINT
+
+
+def fingerprints(datagram: Buffer) -> int:
+    """How many FINGERPRINTs a STUN message seems to hold: an honest one has one at most, and each
+    costs who reads it a checksum of all that is before it."""
+    return bytes(datagram[HEADER:]).count(_FINGERPRINT)

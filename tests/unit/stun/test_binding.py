@@ -161,3 +161,13 @@ def test_arbitrary_attributes_never_raise(attributes, message_type):
     read(
         message_type.to_bytes(2) + len(body).to_bytes(2) + b"\x21\x12\xa4\x42" + TRANSACTION + body
     )
+
+
+def test_a_message_with_a_second_fingerprint_is_dropped_before_it_costs_anything():
+    """Each would have everything before it summed up: 64 kB of them kept a node for 0.15 s."""
+    data = question(bytes(12))[:20]
+    for _ in range(2):
+        data += b"\x80\x28\x00\x04" + stun.message_fingerprint(data).to_bytes(4)
+    data = data[:2] + (len(data) - 20).to_bytes(2) + data[4:]
+    assert is_stun(data)
+    assert read(data) is None
