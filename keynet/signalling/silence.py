@@ -42,7 +42,8 @@ class Silence:
 
     def is_loss(self, now: float) -> bool:
         """Whether the peer is lost now; True only once."""
-        if self.lost or not self._watching or now - self.heard_at < self._loss_timeout:
+        deadline = self.next_deadline()
+        if deadline is None or now < deadline:
             return False
         self.lost = True
         return True
