@@ -80,7 +80,7 @@ class Meeting:
         self._observed = observed
         self._trusts = trusts
         self._asking = Asking(os.urandom, self._for_peer, transports)
-        self.answering = Answering(os.urandom, admits, self._for_offer, transports)
+        self.answering = Answering(os.urandom, admits, self._for_offer, transports, trusts=trusts)
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[NodeId, set[asyncio.Future[Path]]] = {}
         self._attempts: OrderedDict[NodeId, Attempt] = OrderedDict()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from keynet.address import NodeId
 from keynet.errors import IdentityError, RemoteProtocolError
 from keynet.identity import Identity, PeerIdentity
 from keynet.rates import Rates
@@ -21,6 +22,9 @@ CandidatesFor = Callable[[Offer], Sequence[Candidate]]
 
 RATE, BURST = 1.0, 10.0
 """Offers of one sender: a second on average, and at once."""
+STRANGERS_RATE, STRANGERS_BURST = 12.0, 60.0
+"""Offers of all whom no access rule names, together: an id costs nothing, and each offer makes this
+node remember a session and ping addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,10 @@ class Answering:
         admits: Admits,
         candidates_for: CandidatesFor,
         transports: Sequence[str],
+        *,
+        trusts: Callable[[PeerIdentity], bool] = lambda _: False,
     ) -> None:
+        """`trusts` says for whom there is always room, whatever strangers do."""
         self.nonces = Nonces(random)
         self.counters: Counter[str] = Counter()
         """Offers answered, and refused by reason."""
@@ -48,7 +55,9 @@ class Answering:
         self._candidates_for = candidates_for
         self._transports = tuple(transports)
         self._sessions = Sessions()
-        self._rates: Rates[bytes] = Rates(RATE, BURST)
+        self._trusts = trusts
+        self._rates: Rates[NodeId] = Rates(RATE, BURST)
+        self._strangers: Rates[None] = Rates(STRANGERS_RATE, STRANGERS_BURST)
 
     def answer(
         self, identity: Identity, sealed: bytes, wait: float, now: float
@@ -64,6 +73,7 @@ class Answering:
         if refusal is not None:
             self.counters["refused"] += 1
             return seal_answer(identity, offer, (), (), refusal), None
+        self._sessions.take(offer.session, now)
         self.counters["answered"] += 1
         candidates = self._candidates_for(offer)
         answer = seal_answer(identity, offer, candidates, self._transports)
@@ -74,14 +84,19 @@ class Answering:
             offer = open_offer(sealed, identity)
             if not self.nonces.is_good(offer.nonce, now):
                 raise RemoteProtocolError("an offer carries no nonce of this node: it is stale")
-            self._sessions.take(offer.session, now)
+            self._sessions.check(offer.session, now)
         except (RemoteProtocolError, IdentityError) as error:
             self.counters[f"dropped: {type(error).__name__}"] += 1
             raise
         return offer
 
     def _refusal(self, offer: Offer, now: float) -> str | None:
-        wait = self._rates.take(offer.peer.node_id.public_key, now)
+        refusal = self._admits(offer.peer)
+        if refusal is not None:
+            return refusal
+        wait = self._rates.take(offer.peer.node_id, now)
         if wait:
             return f"too many offers of yours; try again in {wait:.1f} s"
-        return self._admits(offer.peer)
+        if not self._trusts(offer.peer) and self._strangers.take(None, now):
+            return "too many offers of nodes that no access rule names; try again soon"
+        return None

@@ -85,7 +85,7 @@ class Link:
         self._silence = Silence(now, settings.loss_timeout)
         self._pongs = Pongs(key)
         self._outbox: deque[tuple[Path, bytes]] = deque(maxlen=256)
-        self._events: deque[LinkEvent] = deque()
+        self._events: deque[LinkEvent] = deque(maxlen=256)
 
     # What is known
 
@@ -229,7 +229,7 @@ class Link:
         state = self._paths.get(path.remote)
         if state is None:
             self._ask_back(path, now)
-        if ping.nominated and not self.controlling:
+        if not self.controlling and self._pongs.nominates(ping):
             if state is not None:
                 self._select(state)
             else:
@@ -240,7 +240,7 @@ class Link:
         if self.puncher is not None and not self.puncher.finished:
             self.puncher.learn(path.remote, now)
             self._drive_puncher(now)
-        elif not self._pings.is_asking(path.remote):
+        elif self._pings.has_room_for_strangers and not self._pings.is_asking(path.remote):
             self._pings.start(path, now, pauses=_ASK_BACK_PAUSES)
 
     def _receive_pong(self, message: Pong, path: Path, now: float) -> None:

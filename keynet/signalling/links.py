@@ -24,15 +24,21 @@ from keynet.signalling.link_events import LinkEvent, LinkLost
 from keynet.signalling.path_state import PathState
 from keynet.signalling.puncher import Puncher, PunchSettings
 from keynet.signalling.settings import LinkSettings
-from keynet.stun.binding import Ping, Pong, Question, Reflection, pong, read
+from keynet.stun.binding import Ping, Pong, Question, Reflection, is_request, pong, read
 from keynet.udp.api import Endpoint, Sent
 from keynet.udp.path import Path
 
-MAX_LINKS = 4096
+MAX_LINKS = 8192
+"""More than a host has connections: a link may be punched before, and be held without."""
 _TAG = 4
 """Bytes of a transaction id that say whose it is; the others are random."""
 RETIRED_RATE, RETIRED_BURST = 5.0, 20.0
 """Pings of one address to ids that are no more, that are answered: a second, and at once."""
+RETIRED_KEYS = 1024
+"""Ping keys of ids that are no more, kept: an agreement costs a tenth of a millisecond."""
+PROBE_RATE, PROBE_BURST = 10.0, 80.0
+"""Pings, of all links together, to one IP address that has not answered: a second, and at once.
+Peers name the addresses, and may name somebody else's."""
 
 Owner = Callable[[Link, LinkEvent], None]
 """Is told what happens to a link."""
@@ -73,8 +79,11 @@ class Links:
         self._rng = random.Random()
         self._links: dict[NodeId, Link] = {}
         self._by_tag: dict[bytes, Link] = {}
+        self._tags: dict[Link, bytes] = {}
         self._timers: dict[Link, asyncio.TimerHandle] = {}
         self._retired: Rates[str] = Rates(RETIRED_RATE, RETIRED_BURST)
+        self._retired_keys: dict[tuple[NodeId, NodeId], bytes] = {}
+        self._probes: Rates[str] = Rates(PROBE_RATE, PROBE_BURST)
         self._waiting: dict[Link, set[asyncio.Future[None]]] = {}
 
     def __iter__(self) -> Iterator[Link]:
@@ -173,8 +182,7 @@ class Links:
         timer = self._timers.pop(link, None)
         if timer is not None:
             timer.cancel()
-        for tag in [tag for tag, one in self._by_tag.items() if one is link]:
-            del self._by_tag[tag]
+        del self._by_tag[self._tags.pop(link)]
 
     def close(self) -> None:
         """Drop every link. Idempotent."""
@@ -226,14 +234,25 @@ class Links:
 
     def _answer_for_retired(self, message: Ping, path: Path, now: float) -> None:
         """A linked peer pings an id that this node had, or a newer one than its link's."""
-        key = self._key_for(message)
         rested = not self._retired.take(path.remote.host, now)
-        if key is not None and message.is_authentic(key) and rested:
+        key = self._key_for(message) if rested else None
+        if key is not None and message.is_authentic(key):
             self._endpoint.send(Datagrams(pong(message, path.remote, key)), path)
         else:
             self.counters["pings to others"] += 1
 
     def _key_for(self, message: Ping) -> bytes | None:
+        pair = message.to, message.sender
+        if pair not in self._retired_keys:
+            key = self._agreed(message)
+            if key is None:
+                return None
+            if len(self._retired_keys) >= RETIRED_KEYS:
+                self._retired_keys.clear()
+            self._retired_keys[pair] = key
+        return self._retired_keys[pair]
+
+    def _agreed(self, message: Ping) -> bytes | None:
         for private in (self.identity.private_key, *self.identity.retired_keys):
             if private.public_key().public_bytes_raw() == message.to.public_key:
                 return ping_key(private, message.sender)
@@ -264,6 +283,7 @@ class Links:
         )
         self._links[node_id] = link
         self._by_tag[tag] = link
+        self._tags[link] = tag
         return link
 
     def _after(self, link: Link, now: float) -> None:
@@ -273,9 +293,17 @@ class Links:
                 self.drop(link.peer)
             self._owner(link, event)
         for path, datagram in link.datagrams_to_send(now):
-            if self._endpoint.send(Datagrams(datagram), path) in (Sent.FAILED, Sent.TOO_BIG):
+            if is_request(datagram) and not self._may_ask(link, path, now):
+                self.counters["pings held back"] += 1
+                link.failed(path, "too many pings have gone to that address without an answer")
+            elif self._endpoint.send(Datagrams(datagram), path) in (Sent.FAILED, Sent.TOO_BIG):
                 link.failed(path, "the system has no way to send there")
         self._arm(link)
+
+    def _may_ask(self, link: Link, path: Path, now: float) -> bool:
+        """Whether to ping there: the peer has answered from that address, or not many wait to."""
+        known = any(state.path.remote == path.remote for state in link.paths)
+        return known or not self._probes.take(path.remote.host, now)
 
     def _arm(self, link: Link) -> None:
         timer = self._timers.pop(link, None)

@@ -20,8 +20,8 @@ RENEWALS = 3
 """How often a registration is renewed in its lifetime."""
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0
 """Seconds after a failure; doubling, give or take a fifth."""
-SHORTEST_RENEWAL = 1.0
-"""Seconds, whatever a seed says of lifetimes."""
+SHORTEST_RENEWAL, LONGEST_RENEWAL = 1.0, 40.0
+"""Seconds, whatever a seed says of lifetimes: a nonce is good for not much longer."""
 REQUEST_TIMEOUT = 10.0
 """Seconds that a seed has to answer."""
 
@@ -98,7 +98,7 @@ class Member:
                 pause = retry * random.uniform(0.8, 1.2)
                 retry = min(LAST_RETRY, retry * 2)
             else:
-                pause = max(SHORTEST_RENEWAL, answer.lifetime / RENEWALS)
+                pause = min(LONGEST_RENEWAL, max(SHORTEST_RENEWAL, answer.lifetime / RENEWALS))
                 pause *= random.uniform(0.8, 1.0)
                 retry = FIRST_RETRY
             try:

@@ -9,6 +9,7 @@ can hold any of them up, and nothing else. docs/protocol.md says the same in byt
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -171,7 +172,8 @@ def open_offer(sealed: bytes, identity: Identity, now: datetime | None = None) -
     sender, text = _unseal(sealed, identity, _OFFER)
     wire = _decode(text, _Offer, "offer")
     peer = _sent_by(sender, wire.chain, None, now)
-    return Offer(wire.session, peer, wire.nonce, _unpacked(wire.candidates), tuple(wire.transports))
+    candidates, transports = _unpacked(wire.candidates), tuple(map(_shown, wire.transports))
+    return Offer(wire.session, peer, wire.nonce, candidates, transports)
 
 
 def seal_answer(
@@ -204,8 +206,9 @@ def open_answer(
     if wire.session != session:
         raise RemoteProtocolError("an answer belongs to another offer")
     peer = _sent_by(sender, wire.chain, expected, now)
-    candidates, transports = _unpacked(wire.candidates), tuple(wire.transports)
-    return Answer(session, peer, candidates, transports, wire.refusal)
+    candidates, transports = _unpacked(wire.candidates), tuple(map(_shown, wire.transports))
+    refusal = _shown(wire.refusal) if wire.refusal is not None else None
+    return Answer(session, peer, candidates, transports, refusal)
 
 
 # Pieces.
@@ -256,7 +259,16 @@ def _packed(candidates: Sequence[Candidate]) -> list[_Candidate]:
 
 
 def _unpacked(wire: Sequence[_Candidate]) -> tuple[Candidate, ...]:
-    return tuple(
-        Candidate(one.kind, SocketAddress(one.host, one.port), one.priority, one.foundation)
-        for one in wire
-    )
+    """Each address once, in its one spelling; what is no IP address is for other versions."""
+    found = {}
+    for one in wire:
+        with contextlib.suppress(ValueError):
+            ip = ipaddress.ip_address(one.host)
+            address = SocketAddress(str(getattr(ip, "ipv4_mapped", None) or ip), one.port)
+            found[address] = Candidate(one.kind, address, one.priority, _shown(one.foundation))
+    return tuple(found.values())
+
+
+def _shown(text: str) -> str:
+    """What another node wrote, fit to be shown."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -7,7 +7,7 @@ answer means, is the link's and the puncher's affair.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +18,9 @@ from keynet.udp.path import Path
 
 MAX_PROBES = 128
 """Under way to one peer; further ones are refused until some have ended."""
+ROOM_FOR_STRANGERS = MAX_PROBES // 2
+"""Of these, what addresses may take that nothing but pings has come from: whoever replays a ping
+from many addresses must not keep the link from asking about its own paths."""
 
 RETRANSMISSIONS = (0.5, 1.0, 2.0)
 """Seconds between the pings of a probe, and then after the last one."""
@@ -25,6 +28,8 @@ RETRANSMISSIONS = (0.5, 1.0, 2.0)
 
 PONG_RATE, PONG_BURST = 20.0, 40.0
 """Pings of one source that are answered: a second, and at once."""
+NOMINATIONS = 64
+"""The latest nominations, which count once: about five minutes of them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +82,11 @@ class Pings:
 
     def __len__(self) -> int:
         return len(self._probes)
+
+    @property
+    def has_room_for_strangers(self) -> bool:
+        """Whether an address may be asked about because a ping came from it."""
+        return len(self._probes) < ROOM_FOR_STRANGERS
 
     def start(
         self,
@@ -162,6 +172,7 @@ class Pongs:
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._rates: Rates[SocketAddress] = Rates(PONG_RATE, PONG_BURST, most=64)
+        self._nominations: deque[bytes] = deque(maxlen=NOMINATIONS)
 
     def answer(
         self, message: Ping, source: SocketAddress, now: float, counters: Counter[str]
@@ -174,3 +185,10 @@ class Pongs:
             counters["pings above the rate"] += 1
             return None
         return pong(message, source, self._key)
+
+    def nominates(self, message: Ping) -> bool:
+        """Whether an authentic ping chooses its path, and is not a recent one over again."""
+        if not message.nominated or message.transaction_id in self._nominations:
+            return False
+        self._nominations.append(message.transaction_id)
+        return True

@@ -69,6 +69,9 @@ class _Target:
 
     outcome: Outcome
     due_at: float
+    told: bool
+    """By the peer itself, or somebody who knows it. To any other address goes one ping for each
+    that comes from there: a replayed ping may name anybody as its source."""
     sent: int = 0
     """Pings of this attempt."""
 
@@ -115,7 +118,8 @@ class Puncher:
             return
         target = self._targets.get(address)
         if target is None:
-            self._take(candidate(CandidateKind.REFLEXIVE, address), now)
+            if len(self.outcomes) < MAX_TARGETS:
+                self._take(candidate(CandidateKind.REFLEXIVE, address), now, told=False)
         elif target.outcome.fate is not Fate.ANSWERED:
             target.due_at = min(target.due_at, now)
             target.sent = min(target.sent, len(self._settings.pauses) - 1)
@@ -131,11 +135,8 @@ class Puncher:
         if not waiting:
             return None
         target = min(waiting, key=lambda t: (t.due_at, -t.outcome.candidate.priority))
-        pauses = self._settings.pauses
-        target.due_at = now + pauses[target.sent] * self._rng.uniform(0.8, 1.2)
+        target.due_at = self._again_at(target, now)
         target.sent += 1
-        if target.sent >= len(pauses):
-            target.due_at = float("inf")
         target.outcome.pings += 1
         target.outcome.fate = Fate.TRIED
         self._next_at = now + self._settings.pacing * self._rng.uniform(0.8, 1.2)
@@ -178,6 +179,13 @@ class Puncher:
         more = f" and {len(tried) - 4} more" if len(tried) > 4 else ""
         return f"no answer from {addresses}{more} in {self.attempt} attempts"
 
+    def _again_at(self, target: _Target, now: float) -> float:
+        """When to ping it once more, after the ping of `now`."""
+        pauses = self._settings.pauses
+        if not target.told or target.sent + 1 >= len(pauses):
+            return float("inf")
+        return now + pauses[target.sent] * self._rng.uniform(0.8, 1.2)
+
     def _end_attempt(self, now: float) -> None:
         if self.opened or self.attempt >= self._settings.attempts:
             self.finished = True
@@ -185,16 +193,17 @@ class Puncher:
         self.attempt += 1
         self._attempt_ends_at = now + sum(self._settings.pauses)
         for target in self._targets.values():
-            target.due_at, target.sent = now, 0
+            if target.told:
+                target.due_at, target.sent = now, 0
 
-    def _take(self, one: Candidate, due_at: float) -> None:
+    def _take(self, one: Candidate, due_at: float, *, told: bool = True) -> None:
         outcome = Outcome(one)
         self.outcomes.append(outcome)
         refusal = self._refusal(one.address)
         if refusal is not None:
             outcome.fate, outcome.detail = Fate.REFUSED, refusal
-        elif len(self._targets) < MAX_TARGETS:
-            self._targets[one.address] = _Target(outcome, due_at)
+        else:
+            self._targets[one.address] = _Target(outcome, due_at, told)
 
     def _refusal(self, address: SocketAddress) -> str | None:
         if not is_usable(address, loopback=self._loopback):

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from keynet.errors import RemoteProtocolError
 from keynet.signalling.messages import NONCE_BYTES
 
-NONCE_LIFETIME = 600.0
-"""Seconds for which a nonce is given out; for as long again it is still taken."""
-SESSION_MEMORY = 120.0
-"""Seconds that a session is remembered."""
+NONCE_LIFETIME = 120.0
+"""Seconds for which a nonce is given out; for as long again it is still taken: registrations that
+carry it live no longer."""
+SESSION_MEMORY = 2 * NONCE_LIFETIME
+"""Seconds that a session is remembered: as long as any nonce is good, or an offer could come
+again."""
 MAX_SESSIONS = 4096
 
 
@@ -44,12 +46,16 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def take(self, session: bytes, now: float) -> None:
-        """Remember a session. Raises RemoteProtocolError when it was seen, or there is no room."""
+    def check(self, session: bytes, now: float) -> None:
+        """Raises RemoteProtocolError when a session was seen."""
         while self._seen and now - next(iter(self._seen.values())) >= SESSION_MEMORY:
             self._seen.popitem(last=False)
         if session in self._seen:
             raise RemoteProtocolError("an offer came twice")
+
+    def take(self, session: bytes, now: float) -> None:
+        """Remember a session. Raises RemoteProtocolError when it was seen, or there is no room."""
+        self.check(session, now)
         if len(self._seen) >= self._most:
             raise RemoteProtocolError(f"more than {self._most} offers in {SESSION_MEMORY:g} s")
         self._seen[session] = now

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keynet.address import SocketAddress
 from keynet.errors import CertificateExpired, KeynetError, RemoteProtocolError, UnclaimedNodeId
 from keynet.identity import Identity
 from keynet.identity.sealing import seal
@@ -111,7 +112,8 @@ def test_whoever_shows_anothers_chain_is_refused():
 
 
 def test_only_so_many_candidates_are_sent():
-    many = [candidate(CandidateKind.HOST, CANDIDATES[0].address, n) for n in range(40)]
+    host = CANDIDATES[0].address.host
+    many = [candidate(CandidateKind.HOST, SocketAddress(host, 1 + n), n) for n in range(40)]
     sealed = seal_offer(ALICE, BOBS, SESSION, many, ["utp"])
     assert len(open_offer(sealed, BOB).candidates) == MAX_CANDIDATES
 
