@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,7 @@ def command(
     summary = tally.described()
     print(json.dumps({"event": "summary", **summary}) if as_json else "\n".join(tally.lines()))
     if not tally.answered:
+        print(f"keynet: keynet why {node_id} tells what was tried", file=sys.stderr)
         raise typer.Exit(1)
 
 

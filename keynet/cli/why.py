@@ -50,7 +50,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield "paths"
         yield from (f"  {escape(line)}" for line in link_lines(found["link"]))
     if found["attempt"] is not None:
-        yield from _attempt(found["attempt"])
+        under_way = found["link"] is not None and found["link"]["punching"]
+        yield from _attempt(found["attempt"], under_way)
     if found["seeds"]:
         yield "seeds"
         yield from (f"  {escape(line)}" for one in found["seeds"] for line in seed_lines(one))
@@ -59,8 +60,9 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield from (f"[bold]-[/bold] {escape(line)}" for line in found["advice"])
 
 
-def _attempt(attempt: dict[str, Any]) -> Iterator[str]:
-    yield f"tried {attempt['seconds_ago']:.0f} s ago: {escape(attempt['result'])}"
+def _attempt(attempt: dict[str, Any], under_way: bool) -> Iterator[str]:
+    when = "being tried" if under_way else f"tried {attempt['seconds_ago']:.0f} s ago"
+    yield f"{when}: {escape(attempt['result'])}"
     for one in attempt["addresses"]:
         facts = [one["fate"]]
         if one["rtt_ms"] is not None:

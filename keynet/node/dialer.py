@@ -85,10 +85,18 @@ class PeerDialer:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise DeadlineExceeded(
-                f"no answer{_from(tried)} within {self._timeout:g} s: is node {target.node_id} "
-                "running, is that its address, and can UDP pass?"
-            ) from error
+            raise DeadlineExceeded(self._why_late(target.node_id, tried)) from error
+
+    def _why_late(self, node_id: NodeId, tried: list[SocketAddress]) -> str:
+        if not tried:
+            return (
+                f"no path to node {node_id} was opened within {self._timeout:g} s: "
+                f"keynet why {node_id} tells what was tried"
+            )
+        return (
+            f"no answer{_from(tried)} within {self._timeout:g} s: is node {node_id} running, "
+            "is that its address, and can UDP pass?"
+        )
 
     async def _reach(self, target: Target, tried: list[SocketAddress]) -> Connection:
         """By a path that is open, by an address that is known; else by one that is punched."""

@@ -83,8 +83,9 @@ class TestPing:
     def test_status_1_when_nothing_answered(self, keynet: Keynet, answers: Answers) -> None:
         silent = {**PINGED, "link_ms": None, "rpc_ms": None, "rpc_error": "no time"}
         answers += [KeynetError("no seed\x1b[31m knows it"), silent]
-        status, out, _ = keynet("ping", NOBODY, "-c", "2")
+        status, out, err = keynet("ping", NOBODY, "-c", "2")
         assert status == 1
+        assert err == f"keynet: keynet why {NOBODY} tells what was tried\n"
         assert out.splitlines() == [
             "not reached: no seed?[31m knows it",
             "192.0.2.9:4 (direct), no pong, no answer: no time",
@@ -157,6 +158,11 @@ def test_why(keynet: Keynet, answers: Answers) -> None:
         "- Do this.",
         "- Or [that].",
     ]
+
+
+def test_why_while_it_is_being_tried(keynet: Keynet, answers: Answers) -> None:
+    answers.append(WHY | {"link": {**LINK, "punching": True}})
+    assert "being tried: no answer" in keynet("why", NOBODY).out
 
 
 def test_why_of_a_peer_of_which_little_is_known(keynet: Keynet, answers: Answers) -> None:

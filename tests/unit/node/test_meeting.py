@@ -10,7 +10,13 @@ import pytest
 
 from keynet.address import SocketAddress
 from keynet.config import Config
-from keynet.errors import ConnectionLost, KeynetError, LookupFailed, PunchFailed
+from keynet.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    KeynetError,
+    LookupFailed,
+    PunchFailed,
+)
 from keynet.identity import Identity
 from keynet.node import (
     ConnectionOpened,
@@ -134,6 +140,27 @@ def test_what_cannot_be_punched_says_why():
         assert {one.fate for one in why.outcomes} == {Fate.TRIED}
         with pytest.raises(PunchFailed, match="no answer from"):
             await a.signalling.meeting.open_path(b.node_id)
+
+    in_world(program)
+
+
+def test_why_tells_of_the_latest_attempt():
+    async def program(world: World) -> None:
+        a, b = await world.home(SYMMETRIC), await world.home(SYMMETRIC)
+        with pytest.raises(DeadlineExceeded, match="keynet why"):
+            await a.connect(b.node_id)
+        under_way = a.signalling.meeting.why(b.node_id)
+        assert under_way.at == asyncio.get_running_loop().time()
+        await asyncio.sleep(20)
+        ended = a.signalling.meeting.why(b.node_id)
+        assert under_way.at < ended.at < asyncio.get_running_loop().time()
+        assert not ended.unknown
+        await b.aclose()
+        with pytest.raises(LookupFailed):
+            await a.connect(b.node_id)
+        latest = a.signalling.meeting.why(b.node_id)
+        assert latest.unknown
+        assert "does not know" in latest.result
 
     in_world(program)
 
