@@ -19,7 +19,7 @@ from keynet.rpc.grpc.channel import through_proxy
 from keynet.rpc.grpc.client_call import GrpcCall, make_call
 from keynet.rpc.grpc.codec import encode
 from keynet.rpc.grpc.metadata import MAX_HEADERS
-from keynet.rpc.grpc.names import KEEPALIVE, MAX_CALLS, NAME
+from keynet.rpc.grpc.names import FLOW, KEEPALIVE, MAX_CALLS, NAME
 from keynet.rpc.grpc.status import from_grpc, from_misuse
 from keynet.rpc.proxy.api import ONLY_SERVICE, ProxiedNetwork
 from keynet.rpc.status import Status, from_network, rpc_error
@@ -102,7 +102,7 @@ class GrpcChannel:
             "grpc.max_send_message_length": self._limit,
             "grpc.max_metadata_size": MAX_HEADERS,
             "grpc.absolute_max_metadata_size": MAX_HEADERS,
-            **dict(KEEPALIVE),
+            **dict(KEEPALIVE + FLOW),
         }
         return grpc.aio.insecure_channel(target, list(settings.items()))
 

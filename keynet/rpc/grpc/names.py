@@ -15,5 +15,12 @@ KEEPALIVE = (
 """While calls run, either end notices within 50 s one that is silent behind a path that lives.
 That the path itself died, the transport tells much sooner."""
 
+FLOW = (
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1 << 20),
+)
+"""Bytes of one stream that may be under way or unread. By itself grpcio widens the windows of all
+streams when much arrives, of those that nobody reads too: many of these then fill the memory."""
+
 MIN_PING_INTERVAL = 10_000
 """Milliseconds between two such pings that a server takes without complaint."""

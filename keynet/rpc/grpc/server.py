@@ -13,7 +13,7 @@ from keynet.rpc.grpc.described import Described
 from keynet.rpc.grpc.gate import Gate
 from keynet.rpc.grpc.loopback import Loopback
 from keynet.rpc.grpc.metadata import MAX_HEADERS
-from keynet.rpc.grpc.names import KEEPALIVE, MAX_CALLS, MIN_PING_INTERVAL, NAME
+from keynet.rpc.grpc.names import FLOW, KEEPALIVE, MAX_CALLS, MIN_PING_INTERVAL, NAME
 from keynet.rpc.grpc.servicers import Servicers, method_name
 from keynet.rpc.grpc.serving import Serving
 from keynet.rpc.proxy.audit import Audit
@@ -87,6 +87,7 @@ class GrpcServer:
             ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
             ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL),
             *KEEPALIVE,
+            *FLOW,
         )
 
 

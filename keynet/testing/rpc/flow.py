@@ -15,6 +15,8 @@ MOST_UNREAD = 8 << 20
 """Bytes of one stream that may be under way while nobody reads them."""
 ITEM = 65536
 ENDLESS = 8 * MOST_UNREAD
+CROWD = 60
+"""Streams that stall at once: what is bounded for one alone is not always for all of them."""
 
 
 async def neighbours_go_on(scene: Scene) -> None:
@@ -32,19 +34,27 @@ async def neighbours_go_on(scene: Scene) -> None:
     same(swapped.items, ["A", "B"], "beside a stalled stream")
 
 
-@rule("R-50", "a reader that stops holds its function, and nobody else")
+@rule("R-50", "readers that stop hold their functions, and nobody else")
 async def check_holds_the_function(ends: Ends) -> None:
-    async with ends.joined() as scene:
-        call = await scene.start("give", {"count": ENDLESS // ITEM, "size": ITEM})
-        await scene.at_rest(lambda: scene.probe.sent)
-        unread = scene.probe.sent * ITEM
-        assert unread <= MOST_UNREAD, f"{unread} bytes were taken that nobody read"
-        held = scene.probe.sent
-        await neighbours_go_on(scene)
-        for number in range(held + 50):
-            assert await call.receive() == numbered(number, ITEM), f"item {number} is another one"
+    for many in (1, CROWD):
+        async with ends.joined() as scene:
+            await _hold_functions(scene, many)
+
+
+async def _hold_functions(scene: Scene, many: int) -> None:
+    calls = [
+        await scene.start("give", {"count": ENDLESS // ITEM, "size": ITEM}) for _ in range(many)
+    ]
+    await scene.at_rest(lambda: scene.probe.sent)
+    unread = scene.probe.sent * ITEM // many
+    assert unread <= MOST_UNREAD, f"{unread} bytes of each of {many} were taken that nobody read"
+    await neighbours_go_on(scene)
+    for number in range(MOST_UNREAD // ITEM + 50):
+        item = await calls[0].receive()
+        assert item == numbered(number, ITEM), f"item {number} is another one"
+    for call in calls:
         call.cancel()
-        await scene.stopped("give")
+    await scene.stopped("give")
 
 
 @rule("R-51", "a function that does not read holds its caller, and nobody else")
