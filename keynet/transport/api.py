@@ -142,6 +142,8 @@ class TransportEngine(Engine[TransportEvent], Protocol):
 
     It may also have a pure method `owns(datagram) -> bool`: whether a datagram from an unknown
     address looks like one of its own, so that a peer whose address has changed is not refused.
+    Where the receiver of datagrams chooses their connection ids, an engine says in an attribute
+    `connection_ids` (a frozenset, another object when it changes) by which ones it goes now.
     """
 
     def path_changed(self, mtu: int, rtt: float | None, now: float) -> None:
@@ -183,6 +185,7 @@ class Transport(Protocol):
     It may also have a pure method `refuse(datagram) -> bytes | None`: what to tell the sender of a
     datagram of a connection that is unknown here, so that a peer learns of a restart at once. The
     answer is never longer than the datagram, and a host sends only so many a second.
+    `connection_id` and `first_bytes` are told of in `keynet.udp.demux.Claimant`.
     """
 
     @property

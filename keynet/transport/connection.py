@@ -7,7 +7,7 @@ loop's turn, so that acknowledgements ride on the application's answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from keynet.address import SocketAddress
 from keynet.engine import Buffer, Datagrams
@@ -114,6 +114,11 @@ class Connection:
     @property
     def stream_count(self) -> int:
         return len(self._streams) + len(self._opening)
+
+    @property
+    def ids(self) -> frozenset[Hashable]:
+        """What datagrams name it by, where its transport lets the receiver choose ids."""
+        return getattr(self._engine, "connection_ids", frozenset())
 
     def stats(self) -> dict[str, float | int | str]:
         """The engine's counters and gauges."""

@@ -6,7 +6,8 @@ First bytes collide (a uTP SYN and a QUIC short header, uTP data and WireGuard),
 2. STUN by its structure: signalling's;
 3. a known connection id: that connection's. Ids that this node chose (QUIC, WireGuard) are looked
    up wherever they come from; uTP's, which the dialer chose, mean nothing outside their source, so
-   there the source's owner gets everything that is not another transport's first datagram;
+   there the source's owner gets everything that is not another transport's first datagram (nor,
+   where a transport has ids, its own: a peer that was restarted dials from the same source);
 4. a transport that claims it as a connection's first datagram;
 5. dropped and counted.
 """
@@ -116,7 +117,9 @@ class Demultiplexer(Generic[OwnerT]):
         self._ids: dict[tuple[str, Hashable], OwnerT] = {}
         self._all_first_bytes = _first_bytes(self._rivals)
         self._contested = {
-            one.transport.name: _first_bytes([other for other in self._rivals if other is not one])
+            one.transport.name: _first_bytes(
+                [other for other in self._rivals if other is not one or one.connection_id]
+            )
             for one in self._rivals
         }
 
@@ -201,7 +204,8 @@ class Demultiplexer(Generic[OwnerT]):
             return _Verdict(Kind.KNOWN, owner)
         bound = self._sources.get(source)
         for rival in self._rivals:
-            if bound is not None and rival.transport.name == bound[1]:
+            own = bound is not None and rival.transport.name == bound[1]
+            if own and rival.connection_id is None:
                 continue
             if datagram[0] in rival.first_bytes and rival.transport.claims(datagram):
                 return _Verdict(Kind.FIRST, None, rival.transport)

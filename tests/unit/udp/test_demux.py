@@ -155,3 +155,43 @@ def test_emptiness_is_counted():
     demux.bind_source(PEER, "link", "utp")
     assert demux.route(Datagrams(b""), PEER) == []
     assert demux.drops == {Drop.EMPTY: 1}
+
+
+class Quic:
+    """Short headers hold an id that the receiver chose; long ones begin connections."""
+
+    name = "quic"
+    first_bytes = bytes([*range(0x40, 0x80), *range(0xC0, 0x100)])
+
+    def claims(self, datagram: object) -> bool:
+        return datagram[0] >= 0xC0  # type: ignore[index, no-any-return]
+
+    def connection_id(self, datagram: object) -> bytes:
+        return bytes(datagram[1:9])  # type: ignore[index]
+
+
+SHORT = b"\x40" + b"our-id-1" + bytes(91)
+INITIAL = b"\xc0" + b"their-id" + bytes(91)
+
+
+def test_an_id_that_this_node_chose_is_known_from_anywhere():
+    demux: Demultiplexer[str] = Demultiplexer([Utp(), Quic()])
+    demux.bind_id("quic", b"our-id-1", "connection")
+    (routed,) = demux.route(batch(SHORT, SHORT), SERVER)
+    assert summary(routed) == (Kind.KNOWN, [SHORT, SHORT], "connection")
+    demux.unbind_id("quic", b"our-id-1")
+    assert demux.route(batch(SHORT), SERVER) == []
+
+
+def test_a_restarted_peer_begins_anew_from_the_source_of_its_old_connection():
+    demux: Demultiplexer[str] = Demultiplexer([Utp(), Quic()])
+    demux.bind_source(PEER, "old", "quic")
+    demux.bind_id("quic", b"our-id-1", "old")
+    assert [summary(one)[::2] for one in demux.route(batch(SHORT, INITIAL, SHORT), PEER)] == [
+        (Kind.KNOWN, "old"),
+        (Kind.FIRST, None),
+        (Kind.KNOWN, "old"),
+    ]
+    demux.bind_id("quic", b"their-id", "new")  # the dialer repeats its first datagram
+    (again,) = demux.route(batch(INITIAL), PEER)
+    assert (again.kind, again.owner) == (Kind.KNOWN, "new")
