@@ -333,6 +333,7 @@ class Host:
         touched, self._touched = self._touched, {}
         for connection in touched:
             connection.drained()
+            self._roaming.drained(connection)
 
     def writable(self) -> None:
         for connection in self._connections:

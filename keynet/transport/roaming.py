@@ -4,6 +4,8 @@ demultiplexer and changes of path for engines. No I/O of its own.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from keynet.address import NodeId, SocketAddress
 from keynet.errors import ConnectionLost
 from keynet.signalling.link import Link
@@ -29,11 +31,25 @@ class Roaming:
         self._followers: dict[NodeId, Connection] = {}
         """By the id that the link goes by."""
         self._sources: dict[Connection, set[SocketAddress]] = {}
+        self._ids: dict[Connection, frozenset[Hashable]] = {}
 
     def keep(self, connection: Connection) -> None:
-        """What comes from a new connection's remote address is the connection's."""
-        self._sources[connection] = set()
+        """What comes from a new connection's remote address is the connection's, and what carries
+        one of its ids, wherever that comes from."""
+        self._sources[connection], self._ids[connection] = set(), frozenset()
         self._bind(connection, connection.remote)
+        self.drained(connection)
+
+    def drained(self, connection: Connection) -> None:
+        """The engine may have issued ids meanwhile, or retired some."""
+        known, ids = self._ids.get(connection), connection.ids
+        if known is None or ids is known:
+            return
+        self._ids[connection] = ids
+        for connection_id in known - ids:
+            self._demux.unbind_id(connection.transport, connection_id)
+        for connection_id in ids - known:
+            self._demux.bind_id(connection.transport, connection_id, connection)
 
     def dialling(self, connection: Connection, link: Link) -> None:
         """A dial goes over a link that has been punched."""
@@ -65,6 +81,8 @@ class Roaming:
 
     def forget(self, connection: Connection) -> None:
         """The connection has ended, and with it the link that nobody else holds."""
+        for connection_id in self._ids.pop(connection, ()):
+            self._demux.unbind_id(connection.transport, connection_id)
         for source in self._sources.pop(connection, ()):
             if self._demux.source_owner(source) is connection:
                 self._demux.unbind_source(source)
