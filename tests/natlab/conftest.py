@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.conftest import Process
 from tests.natlab.lab import Host, Lab, obstacle
+from tests.natlab.members import ROUND_TRIP, Crowd
 
 StartKeynet = Callable[..., Process]
 
@@ -33,6 +34,13 @@ def lab(possible: None) -> Iterator[Lab]:
     """An empty lab without delays."""
     with Lab() as lab:
         yield lab
+
+
+@pytest.fixture
+def crowd(possible: None, tmp_path: Path) -> Iterator[Crowd]:
+    """A lab for keynet's processes, and nobody in it yet."""
+    with Lab(round_trip=ROUND_TRIP) as lab, Crowd(lab, tmp_path) as crowd:
+        yield crowd
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ has a network of its own. What is tested with them stands in `test_meeting_*.py`
 
 from __future__ import annotations
 
+import json
+import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,13 +43,13 @@ class Member:
     """The process's arguments, so that it can be started again."""
     process: Process
 
-    def at(self, address: object, port: int = UDP_PORT) -> str:
-        """What others take for `--seed` and `--peer`."""
-        return f"{self.node_id}@{f'[{address}]' if ':' in str(address) else address}:{port}"
+    def authority(self, port: int = SERVICE) -> str:
+        """A service of its, as CONNECT names it."""
+        return f"{self.node_id}.keynet:{port}"
 
     def dialling(self, to: Member, size: int = 100) -> list[str]:
         """The command line of a program here that sends bytes to a member's echo and back."""
-        return probe("connect", PROXY, TOKEN, f"{to.node_id}.keynet:{SERVICE}", size)
+        return probe("connect", PROXY, TOKEN, to.authority(), size)
 
     def dial(self, to: Member, size: int = 100, *, timeout: float = 40.0) -> Report:
         """What that program reports."""
@@ -64,6 +66,12 @@ class Member:
         """What `keynet <verb> --json` tells of this running node."""
         argv = ["-m", "keynet", *map(str, verb), "--json", "--state", str(self.state)]
         return ask(self.lab, self.host, [sys.executable, *argv])
+
+    def stopped(self) -> list[Report]:
+        """End it in order; all events that nobody has waited for."""
+        status, rest = self.process.signal(signal.SIGTERM)
+        assert status == 0
+        return [json.loads(line) for line in rest.splitlines()]
 
     def kill(self) -> None:
         """End the process as a crash does."""
@@ -112,18 +120,22 @@ class Crowd:
         seeds: Iterable[Member] | None = None,
     ) -> Member:
         """A node that knows all seeds that there are, or these; `flags` come on top."""
-        host = self.lab.host(behind=behind, link=link)
-        spawn_ready(self.lab, host, probe("echo", "127.0.0.1", SERVICE))
-        return self.on(host, *SERVE, *flags, seeds=seeds)
+        return self.on(self.lab.host(behind=behind, link=link), *flags, seeds=seeds)
 
     def on(self, host: Host, *flags: str, seeds: Iterable[Member] | None = None) -> Member:
-        """The same on a host that is there, with what `flags` expose."""
-        addresses = host.attachment.addresses
-        known: list[str] = []
+        """The same on a host that is there."""
+        spawn_ready(self.lab, host, probe("echo", "127.0.0.1", SERVICE))
+        own, known = host.attachment.addresses, list[str]()
         for seed in self.seeds if seeds is None else seeds:
-            known += ["--seed", seed.at(seed.host.ipv4)] if addresses.ipv4 else []
-            known += ["--seed", seed.at(seed.host.ipv6)] if addresses.ipv6 else []
-        return self._start(host, "run", (*ANYWHERE, *REACH, *known, *flags))
+            there = seed.host
+            known += ["--seed", self.address(there, there.ipv4)] if own.ipv4 else []
+            known += ["--seed", self.address(there, there.ipv6)] if own.ipv6 else []
+        return self._start(host, "run", (*ANYWHERE, *REACH, *SERVE, *known, *flags))
+
+    def address(self, host: Host, address: object) -> str:
+        """A host's node, running or not, at one of its addresses: for `--seed` and `--peer`."""
+        node_id = IdentityStore(self._directory / host.name).load_or_create().node_id
+        return f"{node_id}@{f'[{address}]' if ':' in str(address) else address}:{UDP_PORT}"
 
     def ready(self, *members: Member) -> None:
         """Wait until these, or else all, run and are registered at their seeds."""
@@ -134,7 +146,7 @@ class Crowd:
 
     def _start(self, host: Host, verb: str, flags: Iterable[str]) -> Member:
         state = self._directory / host.name
-        node_id = IdentityStore(state).create().node_id
+        node_id = IdentityStore(state).load_or_create().node_id
         argv = (verb, "--json", "--log-level", "info", "--state", str(state), *flags)
         process = Process(*argv, within=host.command([]))
         member = Member(self.lab, host, state, node_id, argv, process)

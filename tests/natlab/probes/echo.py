@@ -5,6 +5,7 @@ Usage: echo.py ADDRESS PORT. It says "ready", and ends when its input does.
 
 from __future__ import annotations
 
+import contextlib
 import socketserver
 import sys
 import threading
@@ -12,8 +13,9 @@ import threading
 
 class Echo(socketserver.BaseRequestHandler):
     def handle(self) -> None:
-        while data := self.request.recv(65536):
-            self.request.sendall(data)
+        with contextlib.suppress(ConnectionError):  # whoever breaks off has a right to
+            while data := self.request.recv(65536):
+                self.request.sendall(data)
 
 
 def main() -> None:
