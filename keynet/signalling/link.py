@@ -1,8 +1,7 @@
 """The link to one peer: its validated paths, which of them is used, and whether it lives. Sans-IO.
 
-Pings are its only means: every path is pinged, at rest as well, and a pong is the sign of life (a
-ping could be somebody's replay). A ping from a new address is answered with a pong and a ping, and
-the path is used only after a pong of its own.
+Pings are its only means: every path is pinged, and a pong is the sign of life (a ping could be a
+replay). A ping from a new address is answered, and the path used after a pong of its own.
 
 The node with the larger id controls: it chooses among the paths that it has validated, and says so
 in a ping (USE-CANDIDATE). Until then, and when the path in use dies, each side takes the best that
@@ -28,7 +27,7 @@ from keynet.signalling.link_events import (
     PunchWanted,
 )
 from keynet.signalling.path_state import SAFE_MTU, PathState, rank
-from keynet.signalling.pings import Answered, Pings, Pongs, Probe
+from keynet.signalling.pings import ASK_BACK, PUNCH, Answered, Pings, Pongs, Probe
 from keynet.signalling.puncher import Puncher
 from keynet.signalling.settings import LinkSettings
 from keynet.signalling.silence import Silence
@@ -38,13 +37,8 @@ from keynet.udp.path import Path
 
 MAX_PATHS = 8
 """Of one peer; the worst of those at rest goes first."""
-_PUNCH_PAUSES = (2.0,)
-"""One ping, which is waited for so long: the puncher sends the next ones itself."""
 _SETTLING = 0.5
 """Seconds after a handshake in which the peer may not know of the link yet."""
-_ASK_BACK_PAUSES = (0.3, 0.9)
-"""Pings towards an address that a ping has come from: with the pong, at most three times its
-bytes."""
 
 
 class Link:
@@ -120,6 +114,14 @@ class Link:
         return state.mtu if state is not None else SAFE_MTU
 
     # Input
+
+    def rename(self, local: NodeId, peer: NodeId, key: bytes, now: float) -> None:
+        """The same two nodes by newer ids, with another ping key; paths stay."""
+        self.local, self.peer = local, peer
+        self.controlling = local.public_key > peer.public_key
+        self._pings.rename(local, peer, key)
+        self._pongs.rename(key)
+        self.ask_now(now)
 
     def punch(self, puncher: Puncher, now: float) -> None:
         """Try addresses of the peer; in place of what was tried before."""
@@ -241,7 +243,7 @@ class Link:
             self.puncher.learn(path.remote, now)
             self._drive_puncher(now)
         elif self._pings.has_room_for_strangers and not self._pings.is_asking(path.remote):
-            self._pings.start(path, now, pauses=_ASK_BACK_PAUSES)
+            self._pings.start(path, now, pauses=ASK_BACK)
 
     def _receive_pong(self, message: Pong, path: Path, now: float) -> None:
         answered = self._pings.match(message, path.remote, now)
@@ -287,7 +289,7 @@ class Link:
             return
         while (address := puncher.due(now)) is not None:
             known = self._paths.get(address)
-            self._pings.start(known.path if known else Path(address), now, pauses=_PUNCH_PAUSES)
+            self._pings.start(known.path if known else Path(address), now, pauses=PUNCH)
         if puncher.finished:
             self._punching = False
             self._events.append(PunchEnded(puncher.opened, puncher.why()))

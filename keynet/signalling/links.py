@@ -63,7 +63,8 @@ class Links:
         punching: PunchSettings | None = None,
     ) -> None:
         self.identity = identity
-        """Assign a newer one after a rotation; links that are there go on under the old one."""
+        """Assign a newer one after a rotation; a link that is there goes by it as soon as its peer
+        does."""
         self.held: set[NodeId] = set()
         """Peers whose links are kept when no connection uses them."""
         self.counters: Counter[str] = Counter()
@@ -78,6 +79,8 @@ class Links:
         self._loop = asyncio.get_running_loop()
         self._rng = random.Random()
         self._links: dict[NodeId, Link] = {}
+        self._aliases: dict[NodeId, NodeId] = {}
+        """From earlier ids of linked peers to the current ones."""
         self._by_tag: dict[bytes, Link] = {}
         self._tags: dict[Link, bytes] = {}
         self._timers: dict[Link, asyncio.TimerHandle] = {}
@@ -93,8 +96,12 @@ class Links:
         return len(self._links)
 
     def get(self, node_id: NodeId) -> Link | None:
-        """The link to a node, by its current id."""
-        return self._links.get(node_id)
+        """The link to a node, by its current id or one that it had under this link."""
+        return self._links.get(self._aliases.get(node_id, node_id))
+
+    def is_held(self, link: Link) -> bool:
+        """Whether it is kept when no connection uses it."""
+        return any(self.get(node_id) is link for node_id in self.held)
 
     def over(self, remote: SocketAddress) -> Link | None:
         """The link that has a validated path to that address."""
@@ -105,10 +112,24 @@ class Links:
 
     def to(self, node_id: NodeId) -> Link:
         """The link to a node, made when there is none. Raises KeyMismatch or ConnectError."""
-        link = self._links.get(node_id)
+        return self.get(node_id) or self._make(node_id)
+
+    def renamed(self, old: NodeId, new: NodeId) -> None:
+        """A peer has proved a newer id. Raises KeyMismatch for one that is no key's."""
+        link = self._links.get(old)
         if link is None:
-            link = self._make(node_id)
-        return link
+            return
+        if new in self._links:
+            self.drop(old)
+        else:
+            key = ping_key(self.identity.private_key, new)
+            self._links[new] = self._links.pop(old)
+            for alias in [one for one, current in self._aliases.items() if current == old]:
+                self._aliases[alias] = new
+            now = self._loop.time()
+            link.rename(self.identity.node_id, new, key, now)
+            self._after(link, now)
+        self._aliases[old] = new
 
     def punch(
         self,
@@ -145,7 +166,7 @@ class Links:
 
     def ask_now(self, node_id: NodeId) -> None:
         """Ping a peer without waiting for its time: whether it answers, and what it sees."""
-        link = self._links.get(node_id)
+        link = self.get(node_id)
         if link is not None:
             now = self._loop.time()
             link.ask_now(now)
@@ -156,7 +177,7 @@ class Links:
 
         None when there is no path, or no longer one. Waits as long as the link lives; cancellable.
         """
-        while (link := self._links.get(node_id)) is not None:
+        while (link := self.get(node_id)) is not None:
             state = link.in_use
             if state is None:
                 return None
@@ -174,9 +195,11 @@ class Links:
 
     def drop(self, node_id: NodeId) -> None:
         """Hold the link no more; its owner hears nothing further. Idempotent."""
-        link = self._links.pop(node_id, None)
+        link = self._links.pop(self._aliases.get(node_id, node_id), None)
         if link is None:
             return
+        for alias in [one for one, current in self._aliases.items() if current == link.peer]:
+            del self._aliases[alias]
         link.close()
         self._tell_waiting(link)
         timer = self._timers.pop(link, None)
@@ -230,13 +253,16 @@ class Links:
             link.receive(message, path, now)
             self._after(link, now)
         else:
-            self._answer_for_retired(message, path, now)
+            self._answer_by_other_key(link, message, path, now)
 
-    def _answer_for_retired(self, message: Ping, path: Path, now: float) -> None:
+    def _answer_by_other_key(self, link: Link, message: Ping, path: Path, now: float) -> None:
         """A linked peer pings an id that this node had, or a newer one than its link's."""
         rested = not self._retired.take(path.remote.host, now)
         key = self._key_for(message) if rested else None
         if key is not None and message.is_authentic(key):
+            if message.to == self.identity.node_id:  # it knows of our rotation by now
+                link.rename(message.to, link.peer, key, now)
+                self._after(link, now)
             self._endpoint.send(Datagrams(pong(message, path.remote, key)), path)
         else:
             self.counters["pings to others"] += 1

@@ -24,7 +24,11 @@ from many addresses must not keep the link from asking about its own paths."""
 
 RETRANSMISSIONS = (0.5, 1.0, 2.0)
 """Seconds between the pings of a probe, and then after the last one."""
-
+PUNCH = (2.0,)
+"""One ping, which is waited for so long: the puncher sends the next ones itself."""
+ASK_BACK = (0.3, 0.9)
+"""Pings towards an address that a ping has come from: with the pong, at most three times its
+bytes."""
 
 PONG_RATE, PONG_BURST = 20.0, 40.0
 """Pings of one source that are answered: a second, and at once."""
@@ -104,6 +108,10 @@ class Pings:
         self._probes[probe] = None
         return probe
 
+    def rename(self, local: NodeId, peer: NodeId, key: bytes) -> None:
+        """Ask in other names from now on, also what is being asked already."""
+        self.local, self.peer, self._key = local, peer, key
+
     def is_asking(self, remote: SocketAddress) -> bool:
         """Whether a probe towards that address is under way."""
         return any(probe.path.remote == remote for probe in self._probes)
@@ -170,9 +178,13 @@ class Pongs:
     """Answers one peer's pings, as often as an honest peer has need of."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self.rename(key)
         self._rates: Rates[SocketAddress] = Rates(PONG_RATE, PONG_BURST, most=64)
         self._nominations: deque[bytes] = deque(maxlen=NOMINATIONS)
+
+    def rename(self, key: bytes) -> None:
+        """Answer what is authentic by another key from now on."""
+        self._key = key
 
     def answer(
         self, message: Ping, source: SocketAddress, now: float, counters: Counter[str]

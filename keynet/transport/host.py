@@ -358,8 +358,8 @@ class Host:
             del self._outdated[connection]
             connection.identity_changed(self._identity)
         self._know(connection)
-        self._roaming.established(connection)
-        self._arrived.put(connection)
+        if not connection.closed:
+            self._arrived.put(connection)
 
     def _link_told(self, link: Link, event: LinkEvent) -> None:
         self._roaming.told(link, event)
@@ -367,9 +367,10 @@ class Host:
             watcher(link, event)
 
     def _know(self, connection: Connection) -> None:
-        """The peer is found by its current id, and by those before it."""
+        """The peer is found by its current id, by which its link goes, and by those before it."""
         for node_id in connection.peer.lineage:
             self._by_peer[node_id] = connection
+        self._roaming.proved(connection)
 
     def _forget(self, connection: Connection) -> None:
         self._provisional.pop(connection, None)

@@ -1,5 +1,9 @@
 """Keeping connections on their peers' links: what links tell becomes sources for the
 demultiplexer and changes of path for engines. No I/O of its own.
+
+Two nodes that dial each other at once have two connections for a while. An address can only be one
+connection's source, so that the newest follows the link and the other stays where it is, until one
+of them ends.
 """
 
 from __future__ import annotations
@@ -7,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from keynet.address import NodeId, SocketAddress
-from keynet.errors import ConnectionLost
+from keynet.errors import ConnectionLost, KeynetError
+from keynet.identity import PeerIdentity
 from keynet.signalling.link import Link
 from keynet.signalling.link_events import (
     LinkEvent,
@@ -55,8 +60,18 @@ class Roaming:
         """A dial goes over a link that has been punched."""
         self._follow(connection, link)
 
-    def established(self, connection: Connection) -> None:
-        """The peer has proved its id: the connection's path is one of the link's from now on."""
+    def proved(self, connection: Connection) -> None:
+        """The peer has proved its id, or a newer one: the connection's path is one of the link's.
+
+        Ends a connection that can have no link: the id is no key to agree on another with.
+        """
+        try:
+            self._join(connection)
+        except KeynetError as error:
+            connection.abort(error)
+
+    def _join(self, connection: Connection) -> None:
+        self._rename(connection.peer)
         path, peer = connection.attachment.path, connection.peer.node_id
         before = self._links.get(peer)
         if before is None or path.remote not in {state.path.remote for state in before.paths}:
@@ -72,11 +87,13 @@ class Roaming:
             case PathValidated(path):
                 self._bind(connection, path.remote)
             case PathSelected(path, mtu, rtt):
-                self._bind(connection, path.remote)
-                connection.moved(path, mtu, rtt)
-            case PathDied(path) if path.remote != connection.remote:
-                self._unbind(connection, path.remote)
+                if self._bind(connection, path.remote):
+                    connection.moved(path, mtu, rtt)
+            case PathDied(path, reason):
+                self._leave(connection, path, link, reason)
             case LinkLost(reason):
+                for one in [one for one in self._sources if _is_with(one, link.peer)]:
+                    one.abort(ConnectionLost(reason))
                 connection.abort(ConnectionLost(reason))
 
     def forget(self, connection: Connection) -> None:
@@ -86,28 +103,67 @@ class Roaming:
         for source in self._sources.pop(connection, ()):
             if self._demux.source_owner(source) is connection:
                 self._demux.unbind_source(source)
-        for node_id in [node_id for node_id, one in self._followers.items() if one is connection]:
-            del self._followers[node_id]
-            if node_id not in self._links.held:
-                self._links.drop(node_id)
+        link = connection.attachment.link
+        if link is None or self._links.get(link.peer) is not link:
+            return
+        if self._followers.get(link.peer) is connection:
+            del self._followers[link.peer]
+        heir = self._followers.get(link.peer) or self._another(link.peer)
+        if heir is not None:
+            self._lead(heir, link)  # it stays where it is: the peer may not know of the end yet
+        elif not self._links.is_held(link):
+            self._links.drop(link.peer)
 
     def drop_unused(self, before: float) -> None:
         """Drop the links, older than `before`, that no connection uses and nobody holds."""
         for link in self._links:
-            wanted = link.peer in self._links.held or link.peer in self._followers
+            wanted = link.peer in self._followers or self._links.is_held(link)
             if not wanted and link.opened_at <= before:
                 self._links.drop(link.peer)
 
+    def _rename(self, peer: PeerIdentity) -> None:
+        """A link that goes by an earlier id of the peer goes by the current one now."""
+        for old in peer.lineage:
+            if old != peer.node_id:
+                self._links.renamed(old, peer.node_id)
+                if old in self._followers:
+                    self._followers.setdefault(peer.node_id, self._followers.pop(old))
+
     def _follow(self, connection: Connection, link: Link) -> None:
+        self._lead(connection, link)
+        in_use: Path | None = link.path
+        if in_use is not None and self._demux.source_owner(in_use.remote) is connection:
+            connection.moved(in_use, link.mtu(in_use), link.rtt)
+
+    def _lead(self, connection: Connection, link: Link) -> None:
         self._followers[link.peer] = connection
         connection.attachment.link = link
         for state in link.paths:
             self._bind(connection, state.path.remote)
-        in_use: Path | None = link.path
-        if in_use is not None and in_use.remote != connection.remote:
-            connection.moved(in_use, link.mtu(in_use), link.rtt)
 
-    def _bind(self, connection: Connection, source: SocketAddress) -> None:
+    def _leave(self, follower: Connection, path: Path, link: Link, reason: str) -> None:
+        """A path is dead: who follows the link is off to another, who does not is lost."""
+        for one in [one for one in self._sources if _is_with(one, link.peer)]:
+            if one is not follower and one.remote == path.remote:
+                one.abort(ConnectionLost(reason))
+        if path.remote != follower.remote:
+            self._unbind(follower, path.remote)
+        elif link.path is not None:
+            self._take(follower, link.path.remote)
+            follower.moved(link.path, link.mtu(link.path), link.rtt)
+
+    def _another(self, node_id: NodeId) -> Connection | None:
+        return next((one for one in self._sources if _is_with(one, node_id)), None)
+
+    def _bind(self, connection: Connection, source: SocketAddress) -> bool:
+        """Whether what comes from there is the connection's now, and not another one's."""
+        owner = self._demux.source_owner(source)
+        if owner is not None and owner is not connection and owner.remote == source:
+            return False
+        self._take(connection, source)
+        return True
+
+    def _take(self, connection: Connection, source: SocketAddress) -> None:
         self._sources[connection].add(source)
         self._demux.bind_source(source, connection, connection.transport)
 
@@ -115,3 +171,9 @@ class Roaming:
         self._sources[connection].discard(source)
         if self._demux.source_owner(source) is connection:
             self._demux.unbind_source(source)
+
+
+def _is_with(connection: Connection, node_id: NodeId) -> bool:
+    """Whether it is a live connection with that peer."""
+    live = connection.established_at is not None and not connection.closed
+    return live and connection.peer.node_id == node_id

@@ -182,3 +182,114 @@ def test_a_link_that_was_punched_is_dialled_over_and_dropped_when_nobody_wants_i
         assert pair.dialer.links.get(listener) is None
 
     between(program)
+
+
+@pytest.mark.parametrize("times", [1, 2, 12])
+@pytest.mark.parametrize("who", ["dialer", "listener", "both"])
+def test_a_link_goes_on_under_a_newer_identity_of_either_side(who, times):
+    async def program(pair: Pair) -> None:
+        connection = await pair.connect()
+        kept = await connection.open_stream()
+        for number in range(times):
+            for name in ("dialer", "listener"):
+                if who in (name, "both"):
+                    host: Host = getattr(pair, name)
+                    host.identity = host.identity.rotate()
+            kept.write(b"old")
+            assert await kept.read() == b"old"
+            assert await ask(connection, b"new %d" % number) == b"new %d" % number
+            await asyncio.sleep(40)
+        assert connection.error is None
+        for host, other in ((pair.dialer, pair.listener), (pair.listener, pair.dialer)):
+            [link] = host.links
+            assert link.peer == other.identity.node_id
+            assert link.local == host.identity.node_id
+            assert asyncio.get_running_loop().time() - link.heard_at < 6.5
+        pair.nat.reboot("198.51.77.1")
+        await asyncio.sleep(20)
+        kept.write(b"still")
+        assert await kept.read() == b"still"
+
+    between(program)
+
+
+def two_public(seed: int) -> tuple[FakeNet, list[Host], list[list[SocketAddress]]]:
+    """Two hosts in the internet, each with an IPv4 and an IPv6 address."""
+    net = FakeNet(seed, LinkModel(latency=0.02, jitter=0.015))
+    hosts, addresses = [], []
+    for n in (1, 2):
+        four, six = SocketAddress(f"198.51.{n}.1", 4000), SocketAddress(f"2001:db8::{n}", 4000)
+        endpoint = net.endpoint(four)
+        net.move(endpoint, four, six)
+        hosts.append(Host(endpoint, identity(f"host {n}"), [transport()]))
+        addresses.append([four, six])
+    return net, hosts, addresses
+
+
+def among_two(
+    program: Callable[[list[Host], list[list[SocketAddress]]], Awaitable[None]], seed: int = 1
+) -> None:
+    async def whole() -> None:
+        _, hosts, addresses = two_public(seed)
+        try:
+            async with echoing(hosts[0]), echoing(hosts[1]):
+                await program(hosts, addresses)
+        finally:
+            for host in hosts:
+                host._endpoint.close()
+
+    run(whole())
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("closer", [0, 1])
+def test_of_two_connections_of_one_peer_the_other_inherits_the_link(first, closer):
+    async def program(hosts: list[Host], at: list[list[SocketAddress]]) -> None:
+        a, b = hosts
+        await asyncio.gather(
+            a.connect(b.identity.node_id, at[1][0]), b.connect(a.identity.node_id, at[0][1])
+        )
+        await asyncio.sleep(1)
+        assert len(a.connections) == len(b.connections) == 2
+        for number, one in enumerate((*a.connections, *b.connections)):
+            assert await ask(one, b"%d" % number) == b"%d" % number
+        ended = next(one for one in hosts[closer].connections if one.dialed is bool(first))
+        await ended.aclose()
+        await asyncio.sleep(40)
+        [left] = hosts[closer].connections
+        mirror = next(o for o in hosts[1 - closer].connections if o.dialed is not left.dialed)
+        for one, host in ((left, hosts[closer]), (mirror, hosts[1 - closer])):
+            assert await ask(one, b"still here") == b"still here"
+            [link] = host.links
+            assert one.attachment.link is link
+            assert asyncio.get_running_loop().time() - link.heard_at < 6.5
+
+    among_two(program)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_after_a_simultaneous_punch_both_sides_call_at_once_and_no_call_is_lost(seed):
+    async def program(hosts: list[Host], at: list[list[SocketAddress]]) -> None:
+        opened = [asyncio.Event(), asyncio.Event()]
+        for host, event in zip(hosts, opened, strict=True):
+            host.link_watchers.append(lambda link, _, event=event: link.path and event.set())
+
+        async def call(me: int) -> bytes:
+            here, there = hosts[me].links, hosts[1 - me].identity.node_id
+            tell = [candidate(CandidateKind.HOST, one, n) for n, one in enumerate(at[1 - me])]
+            here.punch(there, tell)
+            await opened[me].wait()
+            connection = await hosts[me].connect(there, here.get(there).path.remote)
+            return await ask(connection, b"%d" % me)
+
+        assert await asyncio.gather(call(0), call(1)) == [b"0", b"1"]
+        await asyncio.sleep(30)
+        for host in hosts:
+            assert 1 <= len(host.connections) <= 2
+            assert all(one.error is None for one in host.connections)
+            assert len(host.links) == 1
+        await asyncio.gather(*(one.aclose() for one in hosts[0].connections))
+        await asyncio.sleep(IDLE_TIMEOUT + 10)
+        assert not any(host.connections or len(host.links) for host in hosts)
+
+    among_two(program, seed)
