@@ -134,9 +134,11 @@ class _PeopleLines:
         rows = {
             "node": f"[bold]{event.node_id}[/bold]",
             "UDP": escape(", ".join(str(address) for address in event.udp)),
-            "proxy": escape(event.proxy or "none (--proxy HOST:PORT opens one)"),
-            "services": escape(services or "none (--expose PORT=HOST:PORT offers one)"),
         }
+        if event.proxy or not event.seed:
+            rows["proxy"] = escape(event.proxy or "none (--proxy HOST:PORT opens one)")
+        if services or not event.seed:
+            rows["services"] = escape(services or "none (--expose PORT=HOST:PORT offers one)")
         if event.services:
             nobody = "nobody yet (--allow NODEID lets a node in, --allow any every node)"
             rows["allowed"] = escape(", ".join(event.allow) or nobody)

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from keynet.address import SocketAddress
+from keynet.config.values import check_peer_address
 from keynet.discovery.reflexive import Mapping
 from keynet.engine import Buffer
+from keynet.errors import ConfigError
 from keynet.stun.binding import TRANSACTION_ID_BYTES, Question, Reflection, question, read
 
 PAUSES = (0.5, 0.5, 1.0)
@@ -244,7 +246,7 @@ class Examination:
     def _hairpinning(self, mapped: SocketAddress) -> Generator[Ask, Heard | None, None]:
         """RFC 5780 section 4.5, from both sides: a filter must not pass for a missing hairpin."""
         second = _mapped((yield Ask(self.found.server, second=True)))
-        if second is None:
+        if second is None or not (_is_one_hosts(second) and _is_one_hosts(mapped)):
             return
         for there in (Ask(second), Ask(mapped, second=True)):
             back = yield there
@@ -267,7 +269,16 @@ def _another(other: SocketAddress | None, server: SocketAddress) -> SocketAddres
     """The other address that a server tells, when one can test with it."""
     if other is None or other.host == server.host or other.port == server.port:
         return None
-    return other if other.is_ipv6 == server.is_ipv6 else None
+    return other if other.is_ipv6 == server.is_ipv6 and _is_one_hosts(other) else None
+
+
+def _is_one_hosts(address: SocketAddress) -> bool:
+    """Whether a question there reaches one machine at most: a server may say anything."""
+    try:
+        check_peer_address(address)
+    except ConfigError:
+        return False
+    return True
 
 
 def _mapped(heard: Heard | None) -> SocketAddress | None:

@@ -32,6 +32,7 @@ from keynet.udp.path import Path
 
 SERVER, ALTERNATE = SocketAddress("203.0.113.1", 3478), SocketAddress("203.0.113.129", 3479)
 SECOND_SERVER = SocketAddress("192.0.2.77", 3478)
+NOBODYS = ("224.0.0.1", "255.255.255.255", "0.0.0.0")
 HOME = "192.168.1.2"
 BY_ADDRESS = NatModel(mapping=Depends.ADDRESS)
 
@@ -191,6 +192,39 @@ def test_it_ends_by_its_deadlines_alone():
         examination.handle_deadline(now)
     assert examination.finished
     assert (sent, now) == (len(FIRST_PAUSES), sum(FIRST_PAUSES))
+
+
+ADDRESSES = st.builds(
+    SocketAddress,
+    st.ip_addresses(v=4).map(str) | st.sampled_from(NOBODYS),
+    st.integers(0, 65535),
+)
+
+
+@given(
+    answers=st.lists(
+        st.tuples(ADDRESSES, ADDRESSES | st.none(), ADDRESSES) | st.none(), max_size=30
+    )
+)
+def test_a_server_that_lies_draws_a_few_questions_and_none_to_many_receivers(answers):
+    now, sent = 0.0, []
+    examination = Examination(SERVER, (), os.urandom, now)
+    queue = iter(answers)
+    while (deadline := examination.next_deadline()) is not None:
+        now = max(now, deadline)
+        for outgoing in examination.datagrams_to_send(now):
+            sent.append(outgoing.remote)
+            lie = next(queue, None)
+            if lie is not None:
+                mapped, other, source = lie
+                asked = read(outgoing.data)
+                assert isinstance(asked, Question)
+                examination.receive(reflection(asked, mapped, other=other), source, now)
+        examination.handle_deadline(now)
+    assert examination.finished
+    assert len([one for one in sent if one != SERVER]) <= 12
+    assert len(sent) <= 60
+    assert not any(one.port == 0 or one.host in NOBODYS for one in sent)
 
 
 @given(st.binary(max_size=100))
