@@ -36,7 +36,7 @@ from keynet.udp.path import Path
 REMEMBERED = 256
 """Peers whose latest attempt is kept for `why`."""
 
-ONE_PING = PunchSettings(pauses=(5.0,), attempts=1)
+ONE_PING = PunchSettings(pauses=(4.0,), attempts=1)
 """For addresses that are tried again and again anyway."""
 
 log = logging.getLogger(__name__)
@@ -120,10 +120,12 @@ class Meeting:
                 self._waiting.pop(peer, None)
 
     def punch(self, node_id: NodeId, addresses: Sequence[SocketAddress]) -> None:
-        """Try addresses that somebody configured, without a word through a seed.
-
-        Raises KeyMismatch or ConnectError.
+        """Try addresses that somebody configured, without a word through a seed; not while what
+        the peer itself has told is being tried. Raises KeyMismatch or ConnectError.
         """
+        link = self._links.get(node_id)
+        if link is not None and link.is_punching:
+            return
         statics = [candidate(CandidateKind.STATIC, one, n) for n, one in enumerate(addresses)]
         self._links.punch(node_id, statics, settings=ONE_PING)
 

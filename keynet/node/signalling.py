@@ -166,7 +166,8 @@ class Signalling:
         if isinstance(event, ConnectionOpened):
             self._connected.add(event.peer)
         elif isinstance(event, ConnectionLost):
-            self._connected.discard(event.peer)
+            known = self._host.connection  # by then an id may have been followed by another
+            self._connected = {one for one in self._connected if known(one) is not None}
             for member in self._members:
                 if member.membership.seed == event.peer:
                     member.renew()
@@ -221,7 +222,7 @@ class Signalling:
     # What links tell.
 
     def _told(self, link: Link, event: LinkEvent) -> None:
-        connected = link.peer in self._connected
+        connected = self._is_connected(link)
         match event:
             case PathSelected(path, _, rtt):
                 self._host.links.network_down(None)
@@ -232,18 +233,26 @@ class Signalling:
                 self._host.links.network_down(self._own_fault())
                 for seed in self._seeds:  # is it this node that has moved?
                     asyncio.get_running_loop().call_soon(self._host.links.ask_now, seed)
-            case MappingChanged() if link.peer in self._seeds:
+            case MappingChanged() if self._is_seeds(link):
                 self._moved()
             case LinkRecovered(_, silence):
                 self._host.links.network_down(None)
                 self._publish(PeerHeard(link.peer, silence))
+
+    def _is_connected(self, link: Link) -> bool:
+        connection = self._host.connection(link.peer)
+        ids = connection.peer.lineage if connection is not None else (link.peer,)
+        return not self._connected.isdisjoint(ids)
+
+    def _is_seeds(self, link: Link) -> bool:
+        return any(self._host.links.get(seed) is link for seed in self._seeds)
 
     def _moved(self) -> None:
         """This node's address from outside has changed: seeds and silent peers must know."""
         for member in self._members:
             member.renew()
         for link in self._host.links:
-            if link.alarmed and link.peer not in self._seeds:
+            if link.alarmed and not self._is_seeds(link):
                 self.meeting.punch_again(link.peer)
 
     def _own_fault(self) -> str | None:

@@ -26,7 +26,7 @@ from keynet.signalling.link_events import (
     PunchEnded,
     PunchWanted,
 )
-from keynet.signalling.path_state import SAFE_MTU, PathState, rank
+from keynet.signalling.path_state import MAX_PATHS, SAFE_MTU, SETTLING, PathState, rank
 from keynet.signalling.pings import ASK_BACK, PUNCH, Answered, Pings, Pongs, Probe
 from keynet.signalling.puncher import Puncher
 from keynet.signalling.settings import LinkSettings
@@ -34,11 +34,6 @@ from keynet.signalling.silence import Silence
 from keynet.signalling.size_search import SizeSearch
 from keynet.stun.binding import Ping, Pong
 from keynet.udp.path import Path
-
-MAX_PATHS = 8
-"""Of one peer; the worst of those at rest goes first."""
-_SETTLING = 0.5
-"""Seconds after a handshake in which the peer may not know of the link yet."""
 
 
 class Link:
@@ -94,6 +89,11 @@ class Link:
         return self.in_use.rtt if self.in_use is not None else None
 
     @property
+    def is_punching(self) -> bool:
+        """Whether addresses of the peer are being tried."""
+        return self.puncher is not None and not self.puncher.finished
+
+    @property
     def alarmed(self) -> bool:
         """Whether the path in use misses a pong, or there is none any more."""
         return self._silence.feared
@@ -135,8 +135,8 @@ class Link:
             self._validated(path, now, rtt)
             self.heard(path.remote, now)
             state = self._paths[path.remote]
-            state.ping_at = min(state.ping_at, now + _SETTLING)
-            state.search_at = max(state.search_at, now + 2 * _SETTLING)
+            state.ping_at = min(state.ping_at, now + SETTLING)
+            state.search_at = max(state.search_at, now + 2 * SETTLING)
 
     def heard(self, source: SocketAddress, now: float) -> None:
         """An authenticated datagram of the peer came from `source`."""
@@ -239,7 +239,7 @@ class Link:
 
     def _ask_back(self, path: Path, now: float) -> None:
         """The peer can reach us from there: find out whether we can reach it."""
-        if self.puncher is not None and not self.puncher.finished:
+        if self.is_punching and self.puncher is not None:
             self.puncher.learn(path.remote, now)
             self._drive_puncher(now)
         elif self._pings.has_room_for_strangers and not self._pings.is_asking(path.remote):

@@ -11,6 +11,11 @@ from keynet.udp.path import Path
 SAFE_MTU = 1232
 """UDP payload that fits into 1280 bytes, the least an IPv6 path takes (RFC 8200 section 5)."""
 
+MAX_PATHS = 8
+"""Of one peer; the worst of those at rest goes first."""
+SETTLING = 0.5
+"""Seconds after a handshake in which the peer may not know of the link yet."""
+
 _SIZES = (1372, 1452, 1472, 4052, 8952, 8972)
 """UDP payloads worth trying: tunnels, Ethernet over IPv6 and IPv4, and jumbo frames."""
 

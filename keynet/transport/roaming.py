@@ -115,10 +115,11 @@ class Roaming:
             self._links.drop(link.peer)
 
     def drop_unused(self, before: float) -> None:
-        """Drop the links, older than `before`, that no connection uses and nobody holds."""
+        """Drop the links, older than `before`, that no connection uses and nobody holds, and that
+        are not being punched."""
         for link in self._links:
             wanted = link.peer in self._followers or self._links.is_held(link)
-            if not wanted and link.opened_at <= before:
+            if not (wanted or link.is_punching) and link.opened_at <= before:
                 self._links.drop(link.peer)
 
     def _rename(self, peer: PeerIdentity) -> None:

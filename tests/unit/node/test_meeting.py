@@ -27,6 +27,7 @@ from keynet.node import (
     PeerSilent,
     SeedChanged,
 )
+from keynet.signalling.candidate import CandidateKind, candidate
 from keynet.signalling.puncher import Fate
 from keynet.testing.clock import run
 from keynet.testing.fakenet import FakeNet
@@ -306,5 +307,55 @@ def test_a_rotated_node_is_met_by_its_old_id():
         await asyncio.sleep(2)
         connection = await a.connect(old)
         assert connection.peer.node_id == b.node_id
+
+    in_world(program)
+
+
+def test_a_peer_that_has_rotated_is_still_reported_when_it_falls_silent():
+    async def program(world: World) -> None:
+        a, b = await world.home(PORT_RESTRICTED), await world.home(PORT_RESTRICTED)
+        events = a.events.subscribe()
+        connection = await a.connect(b.node_id)
+        await first(events, ConnectionOpened)
+        await b.rotate()
+        (await connection.open_stream()).reset()
+        assert connection.peer.node_id == b.node_id
+        await asyncio.sleep(60)
+        b.endpoint.close()
+        silent = await first(events, PeerSilent)
+        assert silent.peer == b.node_id
+        events.close()
+
+    in_world(program)
+
+
+def test_configured_addresses_do_not_cut_a_punch_short():
+    async def program(world: World) -> None:
+        a = await world.home(PORT_RESTRICTED)
+        peer = Identity.generate().node_id
+        silent = [candidate(CandidateKind.HOST, SocketAddress("198.51.200.1", 4000))]
+        link = a.host.links.punch(peer, silent)
+        puncher = link.puncher
+        a.signalling.meeting.punch(peer, [SocketAddress("198.51.201.1", 4000)])
+        assert link.puncher is puncher
+        await asyncio.sleep(20)
+        a.signalling.meeting.punch(peer, [SocketAddress("198.51.201.1", 4000)])
+        assert link.puncher is not puncher
+
+    in_world(program)
+
+
+def test_a_link_that_is_being_punched_is_not_dropped_for_its_age():
+    async def program(world: World) -> None:
+        a = await world.home(PORT_RESTRICTED)
+        peer = Identity.generate().node_id
+        link = a.host.links.to(peer)
+        await asyncio.sleep(59)
+        silent = [candidate(CandidateKind.HOST, SocketAddress("198.51.200.1", 4000))]
+        a.host.links.punch(peer, silent)
+        await asyncio.sleep(14)
+        assert a.host.links.get(peer) is link
+        await asyncio.sleep(10)
+        assert a.host.links.get(peer) is None
 
     in_world(program)
