@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 5.0
 """Seconds that a pong, or the answer to a call, is waited for."""
+BINDING = "jsonrpc"
+"""Every node speaks it, whatever else it runs."""
 MAX_LINKS = 1000
 """Links told of one by one: the answer must fit into a line."""
 
@@ -107,7 +109,7 @@ async def _called(node: Node, peer: NodeId) -> tuple[float | None, str | None]:
     """The round trip of a call in seconds, or why there was none."""
     began_at = _now()
     try:
-        await node.client(peer).call("keynet.ping", timeout=PATIENCE)
+        await node.client(peer, BINDING).call("keynet.ping", timeout=PATIENCE)
     except RpcError as error:
         return None, printable(error.message)
     return _now() - began_at, None

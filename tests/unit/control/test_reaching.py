@@ -57,6 +57,17 @@ async def test_a_first_ping_tells_of_the_punch_and_the_next_ones_of_round_trips(
     assert (second["opened_ms"], second["punched"], second["rpc_error"]) == (None, False, None)
 
 
+async def test_a_node_that_calls_over_another_binding_pings_all_the_same(
+    three: tuple[Node, Node, Node],
+) -> None:
+    b = three[2]
+    at = f"{b.node_id}@{b.endpoint.addresses[0]}"
+    config = Config.of(listen="127.0.0.1:0", rpc="grpc", peer=at)
+    async with Node(config, identity=Identity.generate()) as other:
+        found = await verbs(other)["ping"]({"node_id": str(b.node_id)})
+        assert (found["rpc_error"], found["rpc_ms"] is None) == (None, False)
+
+
 async def test_a_peer_without_a_pong_is_told_from_one_that_answers_no_call(
     three: tuple[Node, Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
