@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keynet.cli.status import _rpc
+from keynet.cli.status import _counted, _links, _rpc
 
 from .conftest import Keynet
 
@@ -62,3 +62,22 @@ def test_what_peers_may_call(allow: Any, told: str) -> None:
     assert lines[0] == "greeter (4), keynet (2)"
     assert told in lines[1]
     assert lines[2:] == ["grpc: 7 calls taken, 1 refused", "3 running"]
+
+
+def test_links_and_what_signalling_counted() -> None:
+    path = {
+        "remote": "192.0.2.9:4",
+        "in_use": True,
+        "relayed": False,
+        "rtt_ms": 12.0,
+        "mtu": 1472,
+        "silent_seconds": 3.0,
+    }
+    link = {"peer": "abc", "alarmed": False, "punching": False, "paths": [path]}
+    assert list(_links({"links": [link], "link_count": 3})) == [
+        "abc",
+        "  192.0.2.9:4: in use, direct, round trip 12.0 ms, MTU 1472, heard 3 s ago",
+        "and 2 more",
+    ]
+    counted = {"stun": {"forged pings": 2, "a": 1}, "offers": {}}
+    assert list(_counted(counted)) == ["stun: a 1, forged pings 2"]
