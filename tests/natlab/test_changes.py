@@ -27,7 +27,7 @@ def test_a_nat_that_reboots_has_another_address(lab: Lab, kind: str) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        "port-restricted",
+        pytest.param("port-restricted", marks=pytest.mark.slow),
         "full-cone",
         pytest.param("symmetric", marks=pytest.mark.slow),
         pytest.param("firewall", marks=pytest.mark.slow),
@@ -45,6 +45,7 @@ def test_a_nat_that_reboots_forgets(lab: Lab, kind: str) -> None:
     assert json.loads(running.communicate(timeout=20)[0]) == [True, False]
 
 
+@pytest.mark.slow
 def test_a_nat_is_of_the_same_kind_after_a_reboot(lab: Lab) -> None:
     reflector, kinds = Reflector.start(lab), [nat("symmetric"), nat("address-restricted")]
     homes = [lab.home(kind) for kind in kinds]

@@ -17,6 +17,7 @@ SERVICE = 7000
 UDP_PORT = 4100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_a_stream_between_public_hosts(keynet: StartKeynet, tmp_path: Path, family: str) -> None:
     with Lab(round_trip=ROUND_TRIP) as lab:

@@ -36,6 +36,7 @@ def test_without_any_seed_where_both_sides_know_the_other_address(crowd: Crowd) 
         assert (report["status"], report["intact"]) == (200, True)
 
 
+@pytest.mark.slow
 def test_a_nat_that_forgets_after_5_s_is_held_by_a_setting(crowd: Crowd) -> None:
     is_held(crowd, forgets_after=5, idle=13, flags=("--consent-interval", "2"))
 
@@ -61,15 +62,15 @@ def is_held(crowd: Crowd, *, forgets_after: int, idle: float, flags: tuple[str, 
         assert not {"peer_silent", "path_changed"} & {one["event"] for one in events}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kinds", "who"),
     [
-        (("port-restricted", "port-restricted"), 0),
-        pytest.param(("port-restricted", "port-restricted"), 1, marks=pytest.mark.slow),
-        pytest.param(("carrier-grade", "full-cone"), 0, marks=pytest.mark.slow),
-        pytest.param(("symmetric", "full-cone"), 0, marks=pytest.mark.slow),
+        pytest.param(("port-restricted", "port-restricted"), 0, id="dialer"),
+        pytest.param(("port-restricted", "port-restricted"), 1, id="listener"),
+        pytest.param(("carrier-grade", "full-cone"), 0, id="carrier-grade"),
+        pytest.param(("symmetric", "full-cone"), 0, id="symmetric"),
     ],
-    ids=["dialer", "listener", "carrier-grade", "symmetric"],
 )
 def test_a_stream_goes_on_when_a_nat_reboots(
     crowd: Crowd, kinds: tuple[str, str], who: int
@@ -95,7 +96,8 @@ def test_a_stream_goes_on_when_a_nat_reboots(
     assert not lost(members[1 - who].stopped())
 
 
-@pytest.mark.parametrize("what", ["lossy", pytest.param("slow", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["lossy", "slow"])
 def test_poor_wires_are_no_obstacle(crowd: Crowd, what: str) -> None:
     crowd.seed()
     link = Link(delay=0.1, jitter=0.03, rate=250_000) if what == "slow" else None

@@ -41,6 +41,7 @@ def refused(member: Member, peer: Member) -> bool:
     return report["status"] in NO_PATH
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_killed(crowd: Crowd) -> None:
     a, b = two(crowd)
     stream = conversation(a, b)
@@ -57,6 +58,7 @@ def test_a_peer_that_is_killed(crowd: Crowd) -> None:
     assert a.dial(b)["status"] == 200
 
 
+@pytest.mark.slow
 def test_a_cable_that_is_cut_and_mended(crowd: Crowd) -> None:
     a, b = two(crowd)
     stream = conversation(a, b)

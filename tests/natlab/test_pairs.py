@@ -105,7 +105,7 @@ def test_ipv6_firewalls_are_no_obstacle(lab: Lab) -> None:
     assert punched(lab, reflector.ipv6, pairs) == [True, True]
 
 
-@pytest.mark.parametrize("hairpin", [True, False])
+@pytest.mark.parametrize("hairpin", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_neighbours_meet_by_their_public_addresses_where_the_nat_hairpins(
     lab: Lab, hairpin: bool
 ) -> None:
