@@ -126,10 +126,12 @@ class Puncher:
 
     def due(self, now: float) -> SocketAddress | None:
         """The next address to ping, once its time has come; call until it gives None."""
-        if self.finished or now < self._next_at:
+        if self.finished:
             return None
         if now >= self._attempt_ends_at:
             self._end_attempt(now)
+            return None
+        if now < self._next_at:
             return None
         waiting = [t for t in self._targets.values() if t.due_at <= now]
         if not waiting:

@@ -317,8 +317,10 @@ def test_a_peer_that_has_rotated_is_still_reported_when_it_falls_silent():
         events = a.events.subscribe()
         connection = await a.connect(b.node_id)
         await first(events, ConnectionOpened)
+        await pings(a, b)
         await b.rotate()
-        (await connection.open_stream()).reset()
+        await asyncio.sleep(2)
+        await pings(a, b)
         assert connection.peer.node_id == b.node_id
         await asyncio.sleep(60)
         b.endpoint.close()
