@@ -29,13 +29,13 @@ class Rates(Generic[K]):
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, key: K, now: float) -> float:
-        """Take a token: 0.0 when there was one, else the seconds until there will be."""
+    def take(self, key: K, now: float, amount: float = 1.0) -> float:
+        """Take `amount` tokens: 0.0 when they were there, else the seconds until they will be."""
         tokens, before = self._buckets.get(key, (self._burst, now))
         tokens = min(self._burst, tokens + max(0.0, now - before) * self._rate)
-        short = tokens < 1.0
-        self._buckets[key] = (tokens if short else tokens - 1.0, now)
+        short = tokens < amount
+        self._buckets[key] = (tokens if short else tokens - amount, now)
         self._buckets.move_to_end(key)
         if len(self._buckets) > self._most:
             self._buckets.popitem(last=False)
-        return (1.0 - tokens) / self._rate if short else 0.0
+        return (amount - tokens) / self._rate if short else 0.0
