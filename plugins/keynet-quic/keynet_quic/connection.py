@@ -204,6 +204,11 @@ class Connection(QuicConnection):
         return self._close_event if self._close_pending else None
 
     @property
+    def received(self) -> int:
+        """Bytes of streams that have arrived."""
+        return self._credit.used
+
+    @property
     def rtt(self) -> float | None:
         return self._loss._rtt_smoothed if self._loss._rtt_initialized else None
 

@@ -22,7 +22,7 @@ from keynet.errors import (
     LocallyClosed,
     RemoteProtocolError,
 )
-from keynet.identity import Identity, PeerIdentity
+from keynet.identity import Identity
 from keynet.transport.api import (
     ConnectionTerminated,
     HandshakeCompleted,
@@ -38,7 +38,7 @@ from keynet.transport.api import (
     TransportEvent,
 )
 from keynet_quic.batches import joined
-from keynet_quic.connection import PEER, Connection
+from keynet_quic.connection import PEER, Connection, packet_size
 from keynet_quic.endings import CANCELLED, REFUSED, found_here, told_by_peer
 from keynet_quic.identities import Identities
 from keynet_quic.streams import SEND_BUFFER, Stream, Streams
@@ -88,10 +88,6 @@ class Engine:
         """What the demultiplexer knows this connection by; another object when it changes."""
         return self._ids
 
-    @property
-    def peer(self) -> PeerIdentity | None:
-        return self._identities.peer
-
     # Datagrams and time
 
     def know_as(self, *ids: bytes) -> None:
@@ -130,7 +126,7 @@ class Engine:
             self._connection.resize(mtu)
         sent = [data for data, to in self._connection.datagrams_to_send(now) if to == PEER]
         self._key_sent += len(sent)
-        if self._key_sent >= self._key_packets and self.peer is not None:
+        if self._key_sent >= self._key_packets and self._identities.peer is not None:
             self._key_sent, self._key_updates = 0, self._key_updates + 1
             self._connection.request_key_update()
         self._drain(now)  # which ids were issued
@@ -173,7 +169,7 @@ class Engine:
         if len(self._streams) >= MAX_OPEN:
             raise LocallyClosed(f"the connection already has {MAX_OPEN} streams")
         stream = self._streams.add(self._connection.open())
-        if self.peer is not None:
+        if self._identities.peer is not None:
             self._announce(stream)
         return stream.stream_id
 
@@ -223,8 +219,9 @@ class Engine:
             "streams": len(self._streams),
             "rtt": round(rtt, 6) if rtt is not None else "unknown",
             "window": self._connection.window,
-            "mtu": self._mtu,
+            "packet size": packet_size(self._mtu),
             "key updates": self._key_updates,
+            "received": self._connection.received,
         }
 
     @property
@@ -243,7 +240,7 @@ class Engine:
         self._drain(now)
         if self._ending is not None:
             return
-        established = self.peer is not None
+        established = self._identities.peer is not None
         if (told := self._connection.closed_by_peer) is not None:
             self._leave(told_by_peer(told, established=established))
         elif (found := self._connection.ending) is not None:
@@ -277,7 +274,7 @@ class Engine:
             case quic.ConnectionIdRetired(connection_id):
                 self._ids -= {connection_id}
             case quic.ConnectionTerminated():
-                self._finish(found_here(event, established=self.peer is not None))
+                self._finish(found_here(event, established=self._identities.peer is not None))
 
     def _handshake_completed(self, alpn: str | None, now: float) -> None:
         try:
@@ -363,7 +360,8 @@ class Engine:
             self._close_stream(stream, None)
 
     def _close_stream(self, stream: Stream, error: KeynetError | None) -> None:
-        self._streams.remove(stream)
+        if not self._streams.remove(stream):
+            return
         if stream.announced or self._streams.is_ours(stream.stream_id):
             self._events.append(StreamClosed(stream.stream_id, error))
         if self._leaving is not None and not len(self._streams):
@@ -375,6 +373,7 @@ class Engine:
         """The peer has closed: what it had sent whole, and has from us whole, can yet be read."""
         self._leaving = error
         for stream in self._streams:
+            self._settle(stream)  # the last acknowledgement may have come with the close
             if not (stream.announced and stream.complete and stream.delivered):
                 self._close_stream(stream, error)
         if not len(self._streams):

@@ -91,8 +91,9 @@ class Streams:
     def get(self, stream_id: int) -> Stream | None:
         return self._live.get(stream_id)
 
-    def remove(self, stream: Stream) -> None:
-        self._live.pop(stream.stream_id, None)
+    def remove(self, stream: Stream) -> bool:
+        """False when it is gone already."""
+        return self._live.pop(stream.stream_id, None) is not None
 
     @property
     def unread(self) -> int:
