@@ -22,6 +22,7 @@ from keynet.errors import (
     RemoteProtocolError,
     RpcError,
 )
+from keynet.rates import Rates
 from keynet.rpc.api import Call
 from keynet.rpc.client import Client
 from keynet.rpc.service import Service
@@ -32,6 +33,9 @@ T = TypeVar("T")
 
 DELIVERY_TIMEOUT = 8.0
 """Seconds that a member has to answer an offer."""
+CARRIER_RATE, CARRIER_BURST = 20.0, 100.0
+"""Offers that one peer may bring, whoever made them: a second, and at once. To unseal one costs
+about a millisecond."""
 
 _STATUS: tuple[tuple[type[KeynetError], Status], ...] = (
     (LookupFailed, Status.NOT_FOUND),
@@ -93,10 +97,14 @@ def seed_service(seed: Seed, remote_of: Callable[[NodeId], SocketAddress | None]
 def member_service(answer: Answer) -> Service:
     """The method by which seeds, or any peer, deliver offers to a node."""
     service = Service("signalling", public=True)
+    rates: Rates[NodeId] = Rates(CARRIER_RATE, CARRIER_BURST)
+    now = asyncio.get_running_loop().time
 
     @service.method
-    async def deliver(sealed: bytes, wait: float) -> bytes:
+    async def deliver(sealed: bytes, wait: float, call: Call) -> bytes:
         """Answer an offer; `wait` is when to begin to punch, in seconds from now."""
+        if pause := rates.take(call.peer.node_id, now()):
+            raise rpc_error(Status.RESOURCE_EXHAUSTED, f"too often; try again in {pause:.3f} s")
         with _Statuses():
             return answer(sealed, wait)
 

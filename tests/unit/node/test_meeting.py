@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -16,6 +17,7 @@ from keynet.errors import (
     KeynetError,
     LookupFailed,
     PunchFailed,
+    RpcError,
 )
 from keynet.identity import Identity
 from keynet.node import (
@@ -27,6 +29,8 @@ from keynet.node import (
     PeerSilent,
     SeedChanged,
 )
+from keynet.node.seeding import CARRIER_BURST, deliver
+from keynet.rpc.status import Status
 from keynet.signalling.candidate import CandidateKind, candidate
 from keynet.signalling.puncher import Fate
 from keynet.testing.clock import run
@@ -343,6 +347,22 @@ def test_configured_addresses_do_not_cut_a_punch_short():
         await asyncio.sleep(20)
         a.signalling.meeting.punch(peer, [SocketAddress("198.51.201.1", 4000)])
         assert link.puncher is not puncher
+
+    in_world(program)
+
+
+def test_who_brings_offers_without_end_is_held_back_before_they_are_opened():
+    async def program(world: World) -> None:
+        a, b = await world.home(PORT_RESTRICTED), await world.home(PORT_RESTRICTED)
+        await pings(a, b)
+        counters = b.signalling.meeting.answering.counters
+        before, client = counters.total(), a.client(b.node_id, "jsonrpc")
+        bringing = (deliver(client, b"nonsense", 0.0) for _ in range(int(CARRIER_BURST) + 20))
+        told = await asyncio.gather(*bringing, return_exceptions=True)
+        statuses = Counter(one.status for one in told if isinstance(one, RpcError))
+        assert set(statuses) == {Status.INVALID_ARGUMENT, Status.RESOURCE_EXHAUSTED}
+        assert counters.total() - before == statuses[Status.INVALID_ARGUMENT] < CARRIER_BURST + 5
+        await pings(await world.home(PORT_RESTRICTED), b)
 
     in_world(program)
 
