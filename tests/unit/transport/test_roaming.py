@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from keynet.address import SocketAddress
-from keynet.errors import ConnectionLost
+from keynet.address import NodeId, SocketAddress
+from keynet.errors import ConnectionLost, KeyMismatch, KeynetError
+from keynet.signalling import links as links_module
 from keynet.signalling.candidate import CandidateKind, candidate
 from keynet.signalling.link_events import LinkEvent, LinkLost, PathSelected
 from keynet.signalling.links import Links
@@ -293,3 +294,21 @@ def test_after_a_simultaneous_punch_both_sides_call_at_once_and_no_call_is_lost(
         assert not any(host.connections or len(host.links) for host in hosts)
 
     among_two(program, seed)
+
+
+def test_a_peer_whose_id_agrees_on_no_key_loses_its_connection_and_harms_nobody(monkeypatch):
+    """Such ids pass for Ed25519 keys: their points are of small order."""
+
+    def refuse(own: object, peer: NodeId) -> bytes:
+        raise KeyMismatch(f"{peer.short} is not the id of an Ed25519 key")
+
+    async def program(pair: Pair) -> None:
+        monkeypatch.setattr(links_module, "ping_key", refuse)
+        with pytest.raises(KeynetError):
+            await ask(await pair.connect(), b"hello")
+        await asyncio.sleep(1)
+        assert not pair.listener.connections
+        monkeypatch.undo()
+        assert await ask(await pair.connect(), b"hello") == b"hello"
+
+    between(program)
