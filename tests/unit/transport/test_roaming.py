@@ -312,3 +312,48 @@ def test_a_peer_whose_id_agrees_on_no_key_loses_its_connection_and_harms_nobody(
         assert await ask(await pair.connect(), b"hello") == b"hello"
 
     between(program)
+
+
+@pytest.mark.parametrize("narrow", [1240, 1472])
+def test_bulk_survives_a_path_that_gets_better_worse_and_narrower(narrow):
+    """Slow at first, as over a relay; then directly, in smaller packets; then back, by silence."""
+
+    async def program(pair: Pair) -> None:
+        faster = SocketAddress("198.51.3.3", 4000)
+        pair.net.move(pair.public, ADDRESS, faster)
+        ways = [("198.51.1.1", faster.host), (faster.host, "198.51.1.1")]
+        for here, there in ways:
+            pair.net._set_one(here, there, LinkModel(latency=0.002, mtu=narrow))
+        connection = await pair.connect()
+        await asyncio.sleep(20)
+        stream, data = await connection.open_stream(), payload(6_000_000)
+
+        async def write() -> None:
+            for at in range(0, len(data), 65536):
+                stream.write(data[at : at + 65536])
+                await stream.drain()
+            stream.write_eof()
+
+        writing = asyncio.create_task(write())
+        answer, remotes = bytearray(), set()
+        stage = 0
+        while piece := await stream.read():
+            answer.extend(piece)
+            remotes.add(connection.remote)
+            if stage == 0 and len(answer) > 1_000_000:
+                stage = 1
+                for host, other in ((pair.dialer, pair.listener), (pair.listener, pair.dialer)):
+                    at = faster if host is pair.dialer else SocketAddress("198.51.1.1", 4000)
+                    told = [candidate(CandidateKind.HOST, at)]
+                    host.links.punch(other.identity.node_id, told)
+            if stage == 1 and len(answer) > 4_000_000:
+                stage = 2
+                for here, there in ways:
+                    pair.net._set_one(here, there, LinkModel(latency=0.002, partitioned=True))
+        await writing
+        assert bytes(answer) == data
+        assert connection.error is None
+        if connection.attachment.link.controlling:
+            assert remotes == {ADDRESS, faster}
+
+    between(program)
