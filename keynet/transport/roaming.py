@@ -104,10 +104,12 @@ class Roaming:
             if self._demux.source_owner(source) is connection:
                 self._demux.unbind_source(source)
         link = connection.attachment.link
-        if link is None or self._links.get(link.peer) is not link:
+        if link is None:
             return
         if self._followers.get(link.peer) is connection:
             del self._followers[link.peer]
+        if self._links.get(link.peer) is not link:  # it was lost, and with it the connection
+            return
         heir = self._followers.get(link.peer) or self._another(link.peer)
         if heir is not None:
             self._lead(heir, link)  # it stays where it is: the peer may not know of the end yet

@@ -20,6 +20,7 @@ from keynet.errors import (
     RpcError,
 )
 from keynet.identity import Identity
+from keynet.node import ConnectionLost as Lost
 from keynet.node import (
     ConnectionOpened,
     Node,
@@ -280,6 +281,35 @@ def test_a_short_outage_is_told_and_survived():
         events.close()
 
     in_world(program)
+
+
+def test_a_peer_that_was_lost_is_met_again_at_once():
+    """Nothing of the lost connection is left in the way of the next one."""
+
+    async def program(world: World) -> None:
+        a, b = await world.home(PORT_RESTRICTED), await world.home(PORT_RESTRICTED)
+        events = [a.events.subscribe(), b.events.subscribe()]
+        await pings(a, b)
+        for pipe in world.net._pipes.values():
+            pipe.model = LinkModel(latency=0.01, partitioned=True)
+        await lost(events[0], b)
+        await lost(events[1], a)
+        for pipe in world.net._pipes.values():
+            pipe.model = LinkModel(latency=0.01)
+        for one in (a, b):
+            await one.connect(world.seeds[0].node_id)
+        mended_at = asyncio.get_running_loop().time()
+        await pings(a, b)
+        assert asyncio.get_running_loop().time() - mended_at < 1.0
+        for one in events:
+            one.close()
+
+    in_world(program)
+
+
+async def lost(events: AsyncIterator[NodeEvent], peer: Node) -> None:
+    while (await first(events, Lost)).peer != peer.node_id:
+        pass
 
 
 def test_one_of_two_seeds_is_enough_and_a_seed_that_comes_back_is_used_again():
