@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from keynet.address import SocketAddress
+from keynet.identity import Identity
 from keynet.signalling.candidate import CandidateKind, candidate
 from keynet.signalling.link_events import PathSelected, PunchEnded
+from keynet.signalling.links import PROBE_BURST, PROBE_RATE
 from keynet.signalling.puncher import Fate
 from keynet.testing.clock import run
 from keynet.testing.nat import (
@@ -153,6 +155,26 @@ def test_a_peer_without_an_address_that_may_be_tried_is_told_of_at_once():
         assert "none of its 1 addresses may be probed" in ended.reason
         [outcome] = a.links.get(b.identity.node_id).puncher.outcomes
         assert outcome.fate is Fate.REFUSED
+        scene.close()
+
+    run(program())
+
+
+def test_one_address_that_does_not_answer_gets_few_pings_of_all_links_together():
+    """Whoever makes up ids, and names one victim in an offer of each."""
+
+    async def program() -> None:
+        scene = Scene()
+        a = scene.host("198.51.1.2")
+        before = a.endpoint.counts["sent_datagrams"]
+        for port in range(1, 400, 8):
+            named = [SocketAddress("203.0.113.200", port + n) for n in range(8)]
+            told = [candidate(CandidateKind.HOST, one) for one in named]
+            a.links.punch(Identity.generate().node_id, told)
+        await asyncio.sleep(30)
+        sent = a.endpoint.counts["sent_datagrams"] - before
+        assert PROBE_BURST < sent <= PROBE_BURST + 30 * PROBE_RATE
+        assert a.links.counters["pings held back"] > 1000
         scene.close()
 
     run(program())
