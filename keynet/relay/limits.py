@@ -85,6 +85,7 @@ class Usage:
     def charge(self, node: str, host: str, octets: int, now: float) -> bool | None:
         """Whether so many bytes may pass now; None when the period's bytes are used up."""
         if self._used_up(node, host, octets, now):
+            self._count(node, host, octets)  # or a smaller batch would pass again
             return None
         if (
             self._of_nodes.take(node, now, octets)
@@ -92,12 +93,15 @@ class Usage:
             or self._in_all.take("", now, octets)
         ):
             return False
+        self._count(node, host, octets)
+        return True
+
+    def _count(self, node: str, host: str, octets: int) -> None:
         for key in (("node", node), ("address", host)):
             self._octets[key] = self._octets.get(key, 0) + octets
             self._octets.move_to_end(key)
         while len(self._octets) > MAX_KEYS:
             self._octets.popitem(last=False)
-        return True
 
     def _used_up(self, node: str, host: str, octets: int, now: float) -> bool:
         if now >= self._period_ends_at:

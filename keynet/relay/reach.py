@@ -11,10 +11,6 @@ from collections.abc import Iterable
 
 from keynet.errors import ConfigError
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")
-"""RFC 6052 section 2.1, RFC 8215."""
-
 
 class Reach:
     """The rule, and the exceptions from it."""
@@ -44,13 +40,10 @@ class Reach:
 
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """IPv4 addresses in IPv6 ones are reserved (mapped ones and NAT64's), or looked at (6to4's)."""
     if not address.is_global or address.is_multicast or address.is_reserved:
         return False
     if isinstance(address, ipaddress.IPv4Address):
         return True
-    if address.is_site_local or address.ipv4_mapped or address in _NAT64_LOCAL:
-        return False
     inner = address.sixtofour
-    if address in _NAT64:
-        inner = ipaddress.IPv4Address(address.packed[-4:])
-    return inner is None or _is_public(inner)
+    return not address.is_site_local and (inner is None or _is_public(inner))

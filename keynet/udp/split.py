@@ -19,7 +19,7 @@ def may_hold_stun(datagrams: Datagrams) -> bool:
     """A cheap look at one byte of each datagram; False is certain."""
     data, stride = datagrams.data, datagrams.stride
     if len(data) <= stride:
-        return stride > _COOKIE_AT and data[_COOKIE_AT] == _FIRST_OF_COOKIE
+        return len(data) > _COOKIE_AT and data[_COOKIE_AT] == _FIRST_OF_COOKIE
     return _FIRST_OF_COOKIE in bytes(data[_COOKIE_AT::stride])
 
 

@@ -80,6 +80,15 @@ def test_the_utp_engine_is_sans_io(path: Path) -> None:
     assert not roots(path) & IMPURE
 
 
+@pytest.mark.parametrize(
+    "path",
+    sorted({*(ROOT / "keynet/relay").glob("*.py")} - {ROOT / "keynet/relay/serving.py"}),
+    ids=name_of,
+)
+def test_the_turn_engines_are_sans_io(path: Path) -> None:
+    assert not roots(path) & IMPURE
+
+
 def test_p2p_knows_no_network() -> None:
     allowed = ("keynet.p2p", "keynet.errors", "keynet.address", "keynet.identity", "keynet.plugins")
     for path in (ROOT / "keynet").glob("p2p/**/*.py"):
