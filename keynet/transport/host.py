@@ -139,9 +139,10 @@ class Host:
         ConnectError, IdentityError, DeadlineExceeded or ConfigError (unknown transport).
         """
         connection = await self._established(node_id, remote, transport)
-        if not connection.peer.matches(node_id):
-            await self._ask_who_is_there(connection)
-            connection = await self._established(node_id, remote, transport)
+        for _ in range(2):  # the first stream, if still unused, proves what was true at the dial
+            if not connection.peer.matches(node_id):
+                await self._ask_who_is_there(connection)
+                connection = await self._established(node_id, remote, transport)
         if not connection.peer.matches(node_id):
             raise UnclaimedNodeId(f"{remote} is {connection.peer.node_id}, not {node_id}")
         return connection

@@ -99,6 +99,18 @@ class TestRotation:
 
         between_hosts(program)
 
+    def test_the_new_id_is_reached_over_a_connection_that_has_had_no_stream(self) -> None:
+        async def program(both: Hosts) -> None:
+            address = both.endpoints[1].addresses[0]
+            connection = await both.connect()
+            await both.listener.accept()
+            both.listener.identity = NEW
+            found = await both.dialer.connect(NEW.node_id, address)
+            assert found is connection
+            assert found.peer.node_id == NEW.node_id
+
+        between_hosts(program)
+
     def test_a_renewed_certificate_is_shown_too(self) -> None:
         async def program(both: Hosts) -> None:
             aged = Identity.generate(datetime.now(UTC) - timedelta(days=300))
