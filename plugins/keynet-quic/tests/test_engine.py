@@ -75,6 +75,22 @@ def test_packets_are_as_large_as_the_link_has_measured() -> None:
     assert max(sizes) == LARGEST_PACKET
 
 
+def test_a_change_of_path_sends_what_is_in_flight_again_at_once() -> None:
+    scene = Scene(transport, link=LinkModel(mtu=9000, latency=0.1), mtu=8952).connect()
+    here, there = scene.open()
+    data = payload(60_000)
+    scene.dialer.send(here, data, eof=True)
+    scene.pair.settle()
+    engine = scene.pair.a.engine
+    assert engine._connection._loss.bytes_in_flight > 30_000
+    scene.change_path(LinkModel(mtu=1200, latency=0.001), mtu=1200)
+    assert engine._connection._loss.bytes_in_flight == 0
+    assert not any(space.sent_packets for space in engine._connection._spaces.values())
+    assert engine.stats()["rtt"] == "unknown"
+    scene.run(lambda: scene.listener.streams[there].ended, limit=1.0)
+    same(scene.listener.streams[there].received, data, "over two paths")
+
+
 def test_what_leaves_together_leaves_as_one_batch() -> None:
     scene = Scene(transport, link=LinkModel(latency=0.02)).connect()
     batches: list[int] = []
@@ -167,7 +183,7 @@ def test_what_the_peer_had_sent_whole_can_be_read_after_it_has_closed() -> None:
 # Newer identities
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(25))
 def test_the_peer_knows_a_newer_identity_before_anything_of_the_next_stream(seed: int) -> None:
     link = LinkModel(latency=0.03, loss=0.2, reordering=0.3, reordering_delay=0.2)
     scene = Scene(transport, link=link, seed=seed).connect()
