@@ -50,9 +50,9 @@ def unwrap(datagrams: Datagrams) -> Iterator[tuple[int, Datagrams]]:
     What is no ChannelData, or carries nothing, is left out.
     """
     view, stride = memoryview(datagrams.data), datagrams.stride
-    run: list[Buffer] = []
-    current = size = last = 0
-    for at in range(0, len(view), stride or 1):
+    run, current, size = _uniform_run(view, stride)
+    last = size
+    for at in range(len(run) * stride, len(view), stride or 1):
         room = min(stride, len(view) - at) - OVERHEAD
         if room < 1:
             continue
@@ -68,6 +68,23 @@ def unwrap(datagrams: Datagrams) -> Iterator[tuple[int, Datagrams]]:
         run.append(view[at + OVERHEAD : at + OVERHEAD + length])
     if run:
         yield current, Datagrams(b"".join(run), size)
+
+
+def _uniform_run(view: memoryview, stride: int) -> tuple[list[Buffer], int, int]:
+    """The full datagrams of a batch, their channel and length, when all have the same header.
+
+    That is nearly every batch, and four looks at all of it are cheaper than one at each datagram.
+    """
+    count = len(view) // stride if stride > OVERHEAD else 0
+    if count < 2:
+        return [], 0, 0
+    end = count * stride
+    channel, length = HEADER.unpack_from(view)
+    uniform = all(bytes(view[i:end:stride]).count(view[i]) == count for i in range(OVERHEAD))
+    if not uniform or not is_number(channel) or length != stride - OVERHEAD:
+        return [], 0, 0
+    run: list[Buffer] = [view[at + OVERHEAD : at + stride] for at in range(0, end, stride)]
+    return run, channel, length
 
 
 def is_number(channel: int) -> bool:

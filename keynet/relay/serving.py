@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import secrets
 from collections import Counter
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 from keynet.address import SocketAddress
 from keynet.engine import Datagrams
+from keynet.errors import ConfigError
 from keynet.relay.events import PortReleased, PortWanted
 from keynet.relay.limits import RelayLimits
 from keynet.relay.reach import Reach
@@ -41,8 +43,18 @@ class RelayHost:
     announced: str = ""
     """What peers are told, where a NAT stands in front of it; else the same."""
 
+    def __post_init__(self) -> None:
+        for host in (self.bind, self.announced or self.bind):
+            try:
+                address = ipaddress.ip_address(host)
+            except ValueError as error:
+                raise ConfigError(f"a relay's host is an IP address, not {host!r}") from error
+        if address.is_unspecified:
+            raise ConfigError(f"name the address at which peers reach the relay, not {host}")
+
     @property
     def is_ipv6(self) -> bool:
+        """Which family is relayed there."""
         return ":" in self.bind
 
 
@@ -61,6 +73,7 @@ class RelayServer:
         self.counters: Counter[str] = Counter()
         """What the sockets did not take, by reason."""
         self._hosts = {one.is_ipv6: one for one in hosts}
+        self._given = len(hosts)
         self.engine = TurnServer(
             password_of,
             secrets.token_bytes,
@@ -82,7 +95,10 @@ class RelayServer:
         return listening.addresses if listening is not None else ()
 
     async def open(self, *listen: SocketAddress) -> None:
-        """Listen. Raises ConfigError and OSError as `keynet.udp.endpoint.bind` does."""
+        """Listen. Raises ConfigError and OSError as `keynet.udp.endpoint.bind` does, and
+        ConfigError for hosts that are not one of a family."""
+        if not self._hosts or len(self._hosts) != self._given:
+            raise ConfigError("a relay needs one host, or one IPv4 and one IPv6 host")
         self._loop = asyncio.get_running_loop()
         self._sockets[LISTENING] = await bind(listen)
         self._sockets[LISTENING].set_receiver(_Ear(self, LISTENING))

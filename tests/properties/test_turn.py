@@ -137,6 +137,24 @@ def test_a_batch_comes_out_of_its_channel_as_it_went_in(
     assert [bytes(one) for one in out] == datagrams
 
 
+@given(
+    channels=st.lists(st.sampled_from([0x4000, 0x4001, 0x3FFF]), min_size=1, max_size=8),
+    sizes=st.lists(st.integers(0, 6), min_size=1, max_size=8),
+)
+def test_a_mixed_batch_is_read_as_one_by_one(channels: list[int], sizes: list[int]) -> None:
+    parts = [
+        c.to_bytes(2) + size.to_bytes(2) + bytes([n]) * 5
+        for n, (c, size) in enumerate(zip(channels, sizes, strict=False))
+    ]
+    parts[-1] = parts[-1][:7]
+
+    def read(datagrams: Datagrams) -> list[tuple[int, bytes]]:
+        return [(c, bytes(one)) for c, run in channel_data.unwrap(datagrams) for one in run]
+
+    expected = [found for one in parts for found in read(Datagrams(one))]
+    assert read(Datagrams(b"".join(parts), 9)) == expected
+
+
 @given(data=st.binary(max_size=300), sizes=st.lists(st.integers(1, 30), max_size=20))
 def test_a_stream_is_cut_the_same_however_it_arrives(data: bytes, sizes: list[int]) -> None:
     whole, parts = tcp.Deframer(), tcp.Deframer()
