@@ -62,6 +62,16 @@ class Member:
             if all(event[field] == value for field, value in fields.items()):
                 return event
 
+    def loses(self, *peers: Member) -> list[str]:
+        """The reasons, once it has lost the connections to these, whichever comes first."""
+        awaited, reasons = {str(peer.node_id) for peer in peers}, list[str]()
+        while awaited:
+            event = self.process.event("connection_lost")
+            if event["peer"] in awaited:
+                awaited.remove(event["peer"])
+                reasons.append(event["reason"])
+        return reasons
+
     def asked(self, *verb: object) -> Report:
         """What `keynet <verb> --json` tells of this running node."""
         argv = ["-m", "keynet", *map(str, verb), "--json", "--state", str(self.state)]
