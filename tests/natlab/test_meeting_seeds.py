@@ -37,6 +37,7 @@ def test_a_link_outlives_its_seed_and_a_seed_that_comes_back_is_joined_again(cro
     assert stream.do("say 1000")["intact"]
 
 
+@pytest.mark.slow
 def test_one_of_two_seeds_is_enough(crowd: Crowd) -> None:
     """It need not even be known yet that the other one is dead."""
     first, second = crowd.seed(), crowd.seed()
