@@ -135,18 +135,21 @@ class Pair:
             if deadline is not None:
                 yield deadline
 
-    def _pump(self) -> None:
+    def pump_server(self) -> None:
         while (wanted := self.server.next_event()) is not None:
             self._on_server_event(wanted)
-        for datagrams in self.client.datagrams_to_send(self.now):
-            self.to_server.extend(bytes(one) for one in datagrams)
-            self._put(True, datagrams)
         for number, path, datagrams in self.server.transmissions():
             if number == LISTENING:
                 self.to_client.append(datagrams)
                 self._put(False, datagrams)
             else:
                 self.at_peer.extend((path.remote, bytes(one)) for one in datagrams)
+
+    def _pump(self) -> None:
+        for datagrams in self.client.datagrams_to_send(self.now):
+            self.to_server.extend(bytes(one) for one in datagrams)
+            self._put(True, datagrams)
+        self.pump_server()
         while (event := self.client.next_event()) is not None:
             self.events.append(event)
 
