@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from aioice import stun
 
 from keynet.address import SocketAddress
 from keynet.engine import Datagrams
@@ -29,7 +30,11 @@ def answer_to(pair: Pair, request: bytes) -> Message | None:
 
 
 def ask(
-    pair: Pair, method: Method, attributes: dict[str, Any], shown: Credentials | None = None
+    pair: Pair,
+    method: Method,
+    attributes: dict[str, Any],
+    shown: Credentials | None = None,
+    unknown: bytes = b"",
 ) -> int:
     """The code of the answer to a signed request; 0 for success."""
     shown = shown or credentials()
@@ -38,7 +43,9 @@ def ask(
     realm, nonce = challenge.attributes["REALM"], challenge.attributes["NONCE"]
     signature = {"USERNAME": shown.username, "REALM": realm, "NONCE": nonce}
     key = integrity_key(shown, realm)
-    signed = codec.encode(method, Class.REQUEST, NEXT_ID(12), attributes | signature, key)
+    plain = codec.encode(method, Class.REQUEST, NEXT_ID(12), attributes | signature) + unknown
+    mac = stun.message_integrity(plain, key)
+    signed = plain[:2] + (len(plain) + 4).to_bytes(2) + plain[4:] + b"\0\x08\0\x14" + mac
     answer = answer_to(pair, signed)
     assert answer is not None
     assert answer.is_authentic(key)
@@ -98,6 +105,12 @@ class TestServer:
         assert ask(pair, Method.REFRESH, {}) == 0
         pair.now += 1.0
         assert bind(0x4000, "8.8.4.4") == 0
+
+    def test_attributes_that_must_be_understood_are_refused(self) -> None:
+        dont_fragment = b"\0\x1a\0\0"
+        assert ask(Pair(), Method.ALLOCATE, UDP, unknown=dont_fragment) == 420
+        may_be_ignored = b"\x80\x01\0\0"
+        assert ask(Pair(), Method.ALLOCATE, UDP, unknown=may_be_ignored) == 0
 
     def test_strangers_short_questions_have_no_answer(self) -> None:
         pair = Pair()
