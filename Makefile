@@ -25,7 +25,7 @@ demo: $(VENV)/.stamp-run
 	$(VENV)/bin/keynet demo
 
 test: $(VENV)/.stamp-test
-	$(PY) -m pytest -q -m "not interop and not natlab and not stress" $(PYTEST)
+	$(PY) -m pytest -q -n auto --dist worksteal -m "not interop and not natlab and not stress" $(PYTEST)
 
 # The benchmarks are type-checked too, so what they import must be there.
 check: $(VENV)/.stamp-test $(VENV)/.stamp-bench $(VENV)/.stamp-check

@@ -13,9 +13,10 @@ from keynet.control.verbs import describe, verbs
 from keynet.errors import ConfigError
 from keynet.identity import Identity
 from keynet.node import Node
+from keynet.testing.transport.scene import identity
 
-PEER = Identity.generate().node_id
-SEED = f"{Identity.generate().node_id}@127.0.0.1:9"
+PEER = identity("peer").node_id
+SEED = f"{identity('seed').node_id}@127.0.0.1:9"
 
 
 @pytest.fixture
