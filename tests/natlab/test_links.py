@@ -33,7 +33,7 @@ def test_a_round_trip_is_as_long_as_asked_for(slow_lab: Lab) -> None:
     for host in [slow_lab.host(behind=behind) for behind in homes]:
         times = ping(slow_lab, host, reflector, 50, 0.01)["times"]
         print(f"{host.name}: {1000 * min(times):.2f} to {1000 * statistics.median(times):.2f} ms")
-        assert ROUND_TRIP <= min(times) < ROUND_TRIP + 0.002
+        assert ROUND_TRIP <= min(times) < ROUND_TRIP + 0.01
         assert statistics.median(times) < ROUND_TRIP + 0.01, "a busy machine is late itself"
 
 

@@ -13,10 +13,9 @@ from keynet.control.verbs import describe, verbs
 from keynet.errors import ConfigError
 from keynet.identity import Identity
 from keynet.node import Node
-from keynet.testing.transport.scene import identity
 
-PEER = identity("peer").node_id
-SEED = f"{identity('seed').node_id}@127.0.0.1:9"
+PEER = NodeId(b"\1" * 32)
+SEED = f"{NodeId(bytes(32))}@127.0.0.1:9"
 
 
 @pytest.fixture
